@@ -1,0 +1,43 @@
+# `make demo` and `make test` need only git, make and Python 3.11+; everything else is made in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test lint types unit campaign bench clean help
+
+help:                ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("meterfeed needs Python 3.11 or newer; call: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing meterfeed (first time: a minute or two)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "installing the test tools"
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.runtime    ## sandbox + sample export + sync + report, no account needed
+	@$(BIN)/meterfeed demo
+
+test: lint types unit     ## everything that must hold before a change lands
+
+lint: $(VENV)/.dev        ## style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev       ## strict types on everything shipped
+	@$(BIN)/mypy
+
+unit: $(VENV)/.dev        ## the test suite
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+clean:                    ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

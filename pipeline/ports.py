@@ -1,0 +1,134 @@
+"""The world as the pipeline sees it. Connectors fit these by shape; tests pass simple stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import polars as pl
+
+
+# ------------------------------------------------------------------ exports
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Some consecutive rows of one export, as text.
+
+    Attributes:
+        rows: the mapped columns under their canonical names, String, null where the cell is empty or one
+            of the profile's `nulls`; plus `source_line` (UInt32, first physical line of the row, 1-based,
+            counted in the decoded file) and `source_record` (UInt32, 1-based number among data rows).
+        unreadable: columns `source_line` (UInt32), `lines` (UInt32: how many physical lines) and `reason`
+            (String, a name out of a closed list). The number of unreadable rows is the sum of `lines`.
+    """
+
+    source: int
+    rows: pl.DataFrame
+    unreadable: pl.DataFrame
+
+
+class Export(Protocol):
+    """One export, opened under its profile."""
+
+    index: int
+    name: str
+    sha256: str
+    byte_count: int
+
+    def batches(self) -> Iterator[RawBatch]:
+        """Every row of the export exactly once, in order; raises `schemas.errors.ExportError`."""
+        ...
+
+    def columns_present(self) -> frozenset[str]:
+        """The canonical columns this export has."""
+        ...
+
+
+# ------------------------------------------------------------------ the API
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request to the API, before it is turned into a URL.
+
+    Attributes:
+        segments: path segments under the base URL, not yet escaped. Each becomes exactly one segment.
+        body: JSON bytes, ready to send; None for none.
+        query: query parameters.
+        trace: goes out as a trace header when the wiring asks for one.
+    """
+
+    method: str
+    segments: tuple[str, ...]
+    body: bytes | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete HTTP answer. `headers` has lower-case names; a header sent twice is joined with ', '."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
+class Lost(StrEnum):
+    """Why there is no answer, by what it says about the server."""
+
+    NOT_SENT = "not_sent"
+    """Nothing left this machine: name look-up, connect, TLS or pool failed."""
+    IN_DOUBT = "in_doubt"
+    """Bytes left; whether the server acted on them is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No complete answer arrived. `cause` is a short word for reports and never holds a URL or a body."""
+
+    lost: Lost
+    cause: str
+    seconds: float
+
+
+class Api(Protocol):
+    """The Energy Coordination API. Tokens are its own business.
+
+    `call` raises `AuthenticationError` (credentials or fresh tokens refused) or `ApiUnavailable` (the
+    token endpoint is), both before anything of the request left the machine.
+    """
+
+    async def call(self, call: Call) -> Answer | NoAnswer:
+        """Send one request once; a 401 is answered with one new token and one repeat."""
+        ...
+
+
+# ------------------------------------------------------------------ the clock and chance
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that is not a function of the input: passed in, never reached for.
+
+    Attributes:
+        now: the wall clock, UTC seconds since the epoch; only written down, never compared.
+        monotonic: seconds for measuring and for deadlines.
+        sleep: waits that many seconds.
+        random: a float in [0, 1).
+        notice: told of progress; must not raise and must be quick.
+    """
+
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    random: Callable[[], float]
+    notice: Callable[[Notice], None] = lambda _notice: None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Progress of a stage: `done` of `total` (None: not known yet) `unit`s."""
+
+    stage: str
+    done: int
+    total: int | None
+    unit: str
