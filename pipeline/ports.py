@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
+
+from schemas.exchange import Answer, Call, Lost, NoAnswer
+
+# The last four are values that connectors hold too, so they live in `schemas`; they belong to the `Api` port.
+__all__ = ["Answer", "Api", "Call", "Export", "Lost", "NoAnswer", "Notice", "RawBatch", "World"]
 
 
 # ------------------------------------------------------------------ exports
@@ -46,52 +50,6 @@ class Export(Protocol):
 
 
 # ------------------------------------------------------------------ the API
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request to the API, before it is turned into a URL.
-
-    Attributes:
-        segments: path segments under the base URL, not yet escaped. Each becomes exactly one segment.
-        body: JSON bytes, ready to send; None for none.
-        query: query parameters.
-        trace: goes out as a trace header when the wiring asks for one.
-    """
-
-    method: str
-    segments: tuple[str, ...]
-    body: bytes | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    trace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete HTTP answer. `headers` has lower-case names; a header sent twice is joined with ', '."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    seconds: float
-
-
-class Lost(StrEnum):
-    """Why there is no answer, by what it says about the server."""
-
-    NOT_SENT = "not_sent"
-    """Nothing left this machine: name look-up, connect, TLS or pool failed."""
-    IN_DOUBT = "in_doubt"
-    """Bytes left; whether the server acted on them is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """No complete answer arrived. `cause` is a short word for reports and never holds a URL or a body."""
-
-    lost: Lost
-    cause: str
-    seconds: float
-
-
 class Api(Protocol):
     """The Energy Coordination API. Tokens are its own business.
 
