@@ -1,0 +1,180 @@
+"""One JSON object per line, holding only fields of a closed list, into a file only its owner can read.
+
+Nothing a customer wrote belongs in a log: not in the text of an event (events are our own words), not in a
+field (others than `FIELDS` are dropped, by name), not in a traceback (frames only, no values). What libraries
+log is kept as logger, level and place, without their text, which may hold a URL or a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, Final, cast
+
+from flows.printable import printable
+
+LOG_NAME: Final = "meterfeed.jsonl"
+TEXT_LIMIT: Final = 200
+FILE_BYTES: Final = 5_000_000
+FILE_COUNT: Final = 5
+
+OURS: Final = ("schemas", "pipeline", "connectors", "flows", "sandbox")
+"""Loggers under these names are ours: their event texts are constants of this repository."""
+
+FLOORS: Final = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "hpack": logging.WARNING}
+"""Loggers that print URLs or headers at lower levels, whatever level is asked for."""
+
+FIELDS: Final = frozenset(
+    {
+        *("timestamp", "level", "logger", "event", "dropped_fields", "place"),
+        *("run_id", "command", "environment", "exit_code", "verdict", "error", "frames"),
+        *("stage", "kind", "rule", "guard", "unit", "cause", "status", "lost"),
+        *("source", "partition", "chunk", "attempt", "done", "total", "count", "rows", "records", "requests"),
+        *("bytes", "seconds", "rate", "concurrency", "chunk_size", "signal", "version"),
+    }
+)
+"""Every field a log line may have. Ids, names of files, URLs and bodies are not among them, on purpose."""
+
+_DIGITS: Final = re.compile(r"[0-9]{8,}")
+_KEEP_DIGITS: Final = frozenset({"timestamp", "run_id"})
+
+
+def clean(event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Only the fields of the closed list, their text made printable, capped, with long digit runs masked."""
+    kept = {name: _clean_value(name, value) for name, value in event.items() if name in FIELDS}
+    dropped = sorted(set(event) - FIELDS)
+    return {**kept, "dropped_fields": dropped} if dropped else kept
+
+
+def _clean_value(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_clean_value(name, item) for item in value[:50]]
+    text = printable(str(value) if isinstance(value, (str, Path)) else type(value).__name__)
+    return (text if name in _KEEP_DIGITS else _DIGITS.sub("#", text))[:TEXT_LIMIT]
+
+
+def as_line(event: MutableMapping[str, Any]) -> str:
+    """The event as one line of ASCII JSON: no line break or escape sequence can be smuggled into it."""
+    return json.dumps(clean(event), ensure_ascii=True, allow_nan=True)
+
+
+def error_fields(error: BaseException) -> dict[str, Any]:
+    """The class of an error and where it was raised: file, line and function of each frame, no values."""
+    frames = traceback.extract_tb(error.__traceback__)[-12:]
+    return {
+        "error": type(error).__name__,
+        "frames": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+class _JsonLines(logging.Formatter):
+    """Renders a standard library record, ours or a library's, by the same closed list."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if isinstance(record.msg, dict):  # from structlog, see `configure`
+            event.update(record.msg)
+        elif record.name.split(".")[0] in OURS:
+            event["event"] = str(record.msg)  # the template; its arguments stay out
+        else:
+            event["event"] = "a library said something"
+            event["place"] = f"{record.module}:{record.lineno}"
+        if record.exc_info and record.exc_info[1] is not None:
+            event.update(error_fields(record.exc_info[1]))
+        return as_line(event)
+
+
+def _open_private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+class _PrivateFile(RotatingFileHandler):
+    """A rotating file, mode 0600, that never stands in the way of the work: failures to write are counted."""
+
+    unwritten = 0
+
+    def _open(self) -> TextIOWrapper:
+        stream = open(self.baseFilename, self.mode, encoding="ascii", opener=_open_private)  # noqa: SIM115
+        return cast("TextIOWrapper", stream)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # the library's signature
+        self.unwritten += 1
+
+
+def configure(directory: Path, *, level: int = logging.INFO) -> Path | None:
+    """Send every log of this process to `directory`/meterfeed.jsonl, in place of an earlier one.
+
+    Returns:
+        The path; None if it cannot be written, which is no reason not to work.
+    """
+    import structlog
+
+    _remove_handlers()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = _PrivateFile(
+            directory / LOG_NAME, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="ascii"
+        )
+    except OSError:
+        handler = logging.NullHandler()
+    handler.setFormatter(_JsonLines())
+    handler.set_name("meterfeed")
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
+    for name, floor in FLOORS.items():
+        logging.getLogger(name).setLevel(max(floor, level))
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, _exception_as_fields, _to_record],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    return directory / LOG_NAME if isinstance(handler, _PrivateFile) else None
+
+
+def _remove_handlers() -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if handler.get_name() == "meterfeed"]:
+        root.removeHandler(handler)
+        with contextlib.suppress(OSError, ValueError):  # a full disk refuses the last flush
+            handler.close()
+
+
+def _exception_as_fields(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    problem = event.pop("exc_info", None)
+    if problem is True:
+        problem = sys.exc_info()
+    if isinstance(problem, BaseException):
+        event.update(error_fields(problem))
+    elif isinstance(problem, tuple) and isinstance(problem[1], BaseException):
+        event.update(error_fields(problem[1]))
+    return event
+
+
+def _to_record(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[Any], dict[str, Any]]:
+    return (dict(event),), {}
