@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -21,7 +21,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final, cast
 
-from flows.printable import printable
+from schemas.masking import masked_text, printable
 
 LOG_NAME: Final = "meterfeed.jsonl"
 TEXT_LIMIT: Final = 200
@@ -45,29 +45,31 @@ FIELDS: Final = frozenset(
 )
 """Every field a log line may have. Ids, names of files, URLs and bodies are not among them, on purpose."""
 
-_DIGITS: Final = re.compile(r"[0-9]{8,}")
-_KEEP_DIGITS: Final = frozenset({"timestamp", "run_id"})
+_OUR_FORMAT: Final = frozenset({"timestamp", "run_id"})
+"""Fields whose digits are not masked: we make them ourselves."""
 
 
 def clean(event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Only the fields of the closed list, their text made printable, capped, with long digit runs masked."""
+    """Only the fields of the closed list, their text printable, masked and capped."""
     kept = {name: _clean_value(name, value) for name, value in event.items() if name in FIELDS}
-    dropped = sorted(set(event) - FIELDS)
+    dropped = [masked_text(name, limit=40) for name in sorted(set(event) - FIELDS)]
     return {**kept, "dropped_fields": dropped} if dropped else kept
 
 
 def _clean_value(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)  # JSON has no NaN
     if isinstance(value, (list, tuple)):
         return [_clean_value(name, item) for item in value[:50]]
-    text = printable(str(value) if isinstance(value, (str, Path)) else type(value).__name__)
-    return (text if name in _KEEP_DIGITS else _DIGITS.sub("#", text))[:TEXT_LIMIT]
+    text = str(value) if isinstance(value, (str, Path)) else type(value).__name__
+    return printable(text)[:TEXT_LIMIT] if name in _OUR_FORMAT else masked_text(text, limit=TEXT_LIMIT)
 
 
 def as_line(event: MutableMapping[str, Any]) -> str:
     """The event as one line of ASCII JSON: no line break or escape sequence can be smuggled into it."""
-    return json.dumps(clean(event), ensure_ascii=True, allow_nan=True)
+    return json.dumps(clean(event), ensure_ascii=True, allow_nan=False)
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl  # heavy: whoever only cleans a sentence need not pay for it
 
 VISIBLE_TAIL = 4
 """Most characters of an id that a report shows."""
@@ -35,6 +37,8 @@ def masked_id(value: str | None) -> str:
 
 def masked_ids(column: str) -> pl.Expr:
     """`masked_id` over a String column; null stays null. Nothing is cleaned: escape on the way out."""
+    import polars as pl
+
     tail = pl.min_horizontal(
         pl.lit(VISIBLE_TAIL, pl.UInt32), pl.col(column).str.len_chars() // pl.lit(TAIL_SHARE, pl.UInt32)
     )

@@ -42,10 +42,15 @@ def test_one_event_is_one_line_of_plain_ascii(tmp_path, lines, attack):
     assert lines()[0]["event"] == "refused"
 
 
+def test_what_json_lacks_is_written_as_text(lines):
+    structlog.get_logger("flows").info("x", seconds=float("nan"), rate=float("inf"), count=1)
+    assert [lines()[0][name] for name in ("seconds", "rate", "count")] == ["nan", "inf", 1]
+
+
 def test_long_digit_runs_are_masked_and_text_is_capped(lines):
     structlog.get_logger("flows").info("x", cause="id 707057500012345678 " + "y" * 500)
     (line,) = lines()
-    assert line["cause"].startswith("id # y")
+    assert line["cause"].startswith("id …5678 y")
     assert len(line["cause"]) == 200
 
 
