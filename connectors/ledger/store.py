@@ -1,0 +1,652 @@
+"""The ledger itself: every method is one transaction, and carries the fence of the run that calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from connectors.ledger import tables as t
+from connectors.ledger.frames import from_bytes, to_bytes
+from connectors.ledger.lock import file_lock, postgres_lock
+from schemas.errors import BusyError, SettingsError, StorageError
+from schemas.ledger import (
+    ChunkRow,
+    Draft,
+    Identity,
+    Leaf,
+    RunRow,
+    SourceRow,
+    State,
+    chunk_id,
+)
+
+_ABSORB_BATCH = 500_000
+
+
+@contextmanager
+def open_ledger(url: str, *, data_dir: Path, identity: Identity, now: float) -> Iterator[Ledger]:
+    """Open the ledger as its one writer: lock, check, create or migrate, fence.
+
+    Args:
+        url: an SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`.
+        data_dir: where the lock file of a SQLite ledger lives when the URL names no file.
+        identity: tenant, base URL and key this ledger belongs to; written on first use, compared after.
+        now: UTC seconds, written down as the time of opening.
+
+    Raises:
+        BusyError: another run holds the lock.
+        SettingsError: the ledger belongs to another tenant, base URL or id key.
+        StorageError: the ledger is damaged, newer than this program, or cannot be written.
+    """
+    with ExitStack() as stack:
+        path = _sqlite_path(url)
+        if path is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(file_lock(path.with_name(path.name + ".lock")))
+            _own(path)
+        with _storage_trouble():
+            engine = _engine(url)
+            stack.callback(engine.dispose)
+            if path is None:
+                stack.enter_context(postgres_lock(engine))
+            ledger = Ledger(engine, path=path)
+            ledger.prepare(identity, now)
+        yield ledger
+
+
+def read_ledger(url: str) -> Ledger | None:
+    """Open the ledger for reading only, without the lock; None when there is none yet."""
+    path = _sqlite_path(url)
+    if path is not None and not path.exists():
+        return None
+    with _storage_trouble():
+        return Ledger(_engine(url, read_only=True), path=path)
+
+
+def _sqlite_path(url: str) -> Path | None:
+    parsed = sa.engine.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    return Path(parsed.database or "ledger.sqlite").absolute()
+
+
+def _own(path: Path) -> None:
+    """Make sure the ledger file is ours alone before SQLite opens it (its -wal and -shm follow its mode)."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+    except OSError as error:
+        raise StorageError(f"The ledger {path.name} cannot be opened: {error.strerror}.") from error
+
+
+def _engine(url: str, *, read_only: bool = False) -> sa.Engine:
+    parsed = sa.engine.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=False, hide_parameters=True)
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.pool.StaticPool,
+        hide_parameters=True,
+        connect_args={"timeout": 5, "check_same_thread": False},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN IMMEDIATE ourselves: a deferred one fails late
+        cursor = connection.cursor()
+        if read_only:
+            cursor.execute("PRAGMA query_only = ON")
+            cursor.execute("PRAGMA wal_autocheckpoint = 0")
+            return
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "secure_delete = ON",
+            "mmap_size = 0",
+            "temp_store = MEMORY",
+            "cache_size = -20000",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def _storage_trouble() -> Iterator[None]:
+    """Turn every database error into `StorageError`; its text holds no row, only the driver's sentence."""
+    try:
+        yield
+    except DBAPIError as error:
+        sentence = str(error.orig).splitlines()[0][:160] if error.orig else type(error).__name__
+        if "database is locked" in sentence:
+            raise BusyError(
+                "The ledger is locked by another program.", cure="Close it and start again."
+            ) from error
+        raise StorageError(
+            f"The ledger could not be used: {sentence}.",
+            cure="Free space or repair the storage, then run `meterfeed resume`.",
+        ) from error
+    except SQLAlchemyError as error:
+        raise StorageError(f"The ledger could not be used: {type(error).__name__}.") from error
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The ledger of one tenant. Not thread-safe: the caller keeps all calls in one thread at a time."""
+
+    engine: sa.Engine
+    path: Path | None
+    fence: int = 0
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with _storage_trouble(), self.engine.begin() as connection:
+            yield connection
+
+    # ------------------------------------------------------------ opening
+    def prepare(self, identity: Identity, now: float) -> None:
+        """Check health, create or check the schema, check the identity, take a new fence."""
+        with self._transaction() as connection:
+            if connection.dialect.name == "sqlite":
+                self._check_health(connection)
+            fresh = not sa.inspect(connection).has_table("meta")
+            if fresh:
+                t.create_all(connection)
+                self._put_meta(
+                    connection,
+                    {
+                        "schema_version": str(t.SCHEMA_VERSION),
+                        "fence": "0",
+                        "ledger_id": secrets.token_hex(8),
+                        "created_at": str(now),
+                        **identity.as_meta(),
+                    },
+                )
+            self._check_version(connection)
+            self._check_identity(connection, identity)
+            self.fence = int(self._meta(connection, "fence")) + 1
+            self._put_meta(connection, {"fence": str(self.fence)})
+            # Requests of a dead run may or may not have been applied.
+            connection.execute(
+                t.chunk.update()
+                .where(t.chunk.c.state == State.IN_FLIGHT)
+                .values(state=State.IN_DOUBT, reason="run_died", fence=self.fence)
+            )
+            connection.execute(
+                t.run.update().where(t.run.c.state == "running").values(state="stopped", fence=self.fence)
+            )
+
+    @staticmethod
+    def _check_health(connection: sa.Connection) -> None:
+        verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if verdict != "ok":
+            raise StorageError(
+                "The ledger file is damaged.",
+                cure="Restore it from a backup, or move it away and rebuild it with `meterfeed adopt`.",
+            )
+
+    def _check_version(self, connection: sa.Connection) -> None:
+        found = int(self._meta(connection, "schema_version"))
+        if found != t.SCHEMA_VERSION:
+            raise StorageError(
+                f"The ledger has schema version {found}, this program knows {t.SCHEMA_VERSION}.",
+                cure="Use the program version that wrote it.",
+            )
+
+    def _check_identity(self, connection: sa.Connection, identity: Identity) -> None:
+        for key, wanted in identity.as_meta().items():
+            found = self._meta(connection, key)
+            if found != wanted:
+                raise SettingsError(
+                    f"This ledger belongs to another {key.replace('_', ' ')} than the settings name.",
+                    cure="Point METERFEED_LEDGER (or METERFEED_DATA_DIR) to the ledger of this tenant, "
+                    "or start an empty one and run `meterfeed adopt`.",
+                )
+
+    @staticmethod
+    def _meta(connection: sa.Connection, key: str) -> str:
+        return str(connection.execute(sa.select(t.meta.c.value).where(t.meta.c.key == key)).scalar_one())
+
+    @staticmethod
+    def _put_meta(connection: sa.Connection, values: Mapping[str, str]) -> None:
+        for key, value in values.items():
+            if not connection.execute(
+                t.meta.update().where(t.meta.c.key == key).values(value=value)
+            ).rowcount:
+                connection.execute(t.meta.insert().values(key=key, value=value))
+
+    def remember(self, values: Mapping[str, str]) -> None:
+        """Store small facts of the tenant (learned limits, counters) under keys of their own."""
+        with self._transaction() as connection:
+            self._put_meta(connection, {f"fact:{key}": value for key, value in values.items()})
+
+    def recall(self, key: str) -> str | None:
+        """A fact stored by `remember`, or None."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(t.meta.c.value).where(t.meta.c.key == f"fact:{key}")
+            ).scalar()
+            return None if found is None else str(found)
+
+    # ------------------------------------------------------------ runs
+    def begin_run(
+        self, *, command: str, environment: str, profiles: str, job_digest: str, stamp: str, now: float
+    ) -> RunRow:
+        """Start a run; its id is `stamp` (the UTC day) and a number that only grows."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(sa.func.coalesce(sa.func.max(t.run.c.run_seq), 0))
+            ).scalar_one()
+            run_id = f"{stamp}-{found + 1:04d}"
+            connection.execute(
+                t.run.insert().values(
+                    run_id=run_id,
+                    command=command,
+                    environment=environment,
+                    profiles=profiles,
+                    job_digest=job_digest,
+                    state="running",
+                    fence=self.fence,
+                    started_at=now,
+                )
+            )
+            return self._run(connection, t.run.c.run_id == run_id)
+
+    def change_run(self, run_seq: int, **values: Any) -> None:
+        """Change columns of a run: `plan`, `plan_digest`, `spool`, `approved`, `state`."""
+        with self._transaction() as connection:
+            connection.execute(
+                t.run.update().where(t.run.c.run_seq == run_seq).values(fence=self.fence, **values)
+            )
+
+    def finish_run(
+        self, run_seq: int, *, exit_code: int, state: str, summary: Mapping[str, Any], now: float
+    ) -> None:
+        """Write down how a run ended; `state` is "settled" only when nothing of it is left open."""
+        self.change_run(
+            run_seq,
+            exit_code=exit_code,
+            state=state,
+            ended_at=now,
+            summary=json.dumps(summary, separators=(",", ":"), allow_nan=False),
+        )
+
+    @staticmethod
+    def _run(connection: sa.Connection, *where: Any) -> RunRow:
+        return RunRow(**connection.execute(sa.select(t.run).where(*where)).mappings().one())
+
+    def runs(
+        self,
+        *,
+        run_id: str | None = None,
+        job_digest: str | None = None,
+        profiles: str | None = None,
+        state: str | None = None,
+        plan_digest: str | None = None,
+        limit: int = 1000,
+    ) -> list[RunRow]:
+        """Runs that fit, newest first."""
+        wanted = {
+            "run_id": run_id,
+            "job_digest": job_digest,
+            "profiles": profiles,
+            "state": state,
+            "plan_digest": plan_digest,
+        }
+        query = sa.select(t.run).order_by(t.run.c.run_seq.desc()).limit(limit)
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(t.run.c[column] == value)
+        with self._transaction() as connection:
+            if not sa.inspect(connection).has_table("run"):
+                return []
+            return [RunRow(**row) for row in connection.execute(query).mappings()]
+
+    def note_sources(self, run_seq: int, sources: Sequence[SourceRow]) -> None:
+        """Write down what a run reads, replacing what was noted for it before."""
+        with self._transaction() as connection:
+            connection.execute(t.source.delete().where(t.source.c.run_seq == run_seq))
+            if sources:
+                connection.execute(t.source.insert(), [{"run_seq": run_seq, **s.as_row()} for s in sources])
+
+    def sources(self, run_seq: int) -> list[SourceRow]:
+        """The sources of a run, in order."""
+        query = sa.select(t.source).where(t.source.c.run_seq == run_seq).order_by(t.source.c.source_index)
+        with self._transaction() as connection:
+            return [
+                SourceRow(row.source_index, row.name, row.sha256, row.bytes, row.rows)
+                for row in connection.execute(query)
+            ]
+
+    # ------------------------------------------------------------ chunks
+    def intend(self, drafts: Sequence[Draft], *, now: float) -> list[ChunkRow]:
+        """Commit the intent to send: each draft becomes a chunk in flight with its first attempt."""
+        with self._transaction() as connection:
+            born = [self._insert(connection, draft, State.IN_FLIGHT, attempt=1) for draft in drafts]
+            connection.execute(
+                t.attempt.insert(),
+                [
+                    {"chunk_seq": row.chunk_seq, "attempt": 1, "requests": row.requests, "started_at": now}
+                    for row in born
+                ],
+            )
+            return born
+
+    def hold(self, drafts: Sequence[Draft], *, state: State, reason: str) -> None:
+        """Record chunks that are not sent now (`blocked`, or `planned` for later) with the reason."""
+        with self._transaction() as connection:
+            for draft in drafts:
+                self._insert(connection, draft, state, attempt=0, reason=reason)
+
+    def again(self, chunk_seq: int, *, now: float) -> ChunkRow:
+        """Commit the intent to send a planned chunk once more, with the same content."""
+        with self._transaction() as connection:
+            connection.execute(
+                t.chunk.update()
+                .where(t.chunk.c.chunk_seq == chunk_seq)
+                .values(state=State.IN_FLIGHT, attempt=t.chunk.c.attempt + 1, fence=self.fence)
+            )
+            row = self._chunk(connection, chunk_seq)
+            connection.execute(
+                t.attempt.insert().values(
+                    chunk_seq=chunk_seq, attempt=row.attempt, requests=row.requests, started_at=now
+                )
+            )
+            return row
+
+    def settle(
+        self,
+        chunk_seq: int,
+        *,
+        state: State,
+        now: float,
+        status: int | None = None,
+        verdict: str = "",
+        reason: str | None = None,
+        message: str | None = None,
+        requests: int | None = None,
+    ) -> None:
+        """Write down how the attempt of a chunk ended, for all its records alike."""
+        with self._transaction() as connection:
+            self._end_attempt(connection, chunk_seq, now, status, verdict, requests)
+            connection.execute(
+                t.chunk.update()
+                .where(t.chunk.c.chunk_seq == chunk_seq)
+                .values(state=state, reason=reason, message=message, attempt_ended_at=now, fence=self.fence)
+            )
+
+    def split(
+        self,
+        chunk_seq: int,
+        leaves: Sequence[Leaf],
+        *,
+        now: float,
+        status: int | None = None,
+        verdict: str = "",
+        requests: int | None = None,
+    ) -> list[ChunkRow]:
+        """Replace a chunk by children that each have one state; together they hold exactly its records."""
+        with self._transaction() as connection:
+            parent = self._chunk(connection, chunk_seq)
+            if sum(leaf.manifest.height for leaf in leaves) != parent.n:
+                raise StorageError("A split would lose or invent records; refused.")
+            self._end_attempt(connection, chunk_seq, now, status, verdict, requests)
+            connection.execute(
+                t.chunk.update()
+                .where(t.chunk.c.chunk_seq == chunk_seq)
+                .values(state=State.SPLIT, attempt_ended_at=now, manifest=b"", fence=self.fence)
+            )
+            return [
+                self._insert(
+                    connection,
+                    Draft(
+                        run_seq=parent.run_seq,
+                        phase=parent.phase,
+                        lane=parent.lane,
+                        cursor_from=parent.cursor_from,
+                        cursor_to=parent.cursor_to,
+                        manifest=leaf.manifest,
+                        parent_seq=chunk_seq,
+                    ),
+                    leaf.state,
+                    attempt=parent.attempt,
+                    reason=leaf.reason,
+                    message=leaf.message,
+                    attempt_ended_at=parent.attempt_ended_at
+                    if leaf.state is State.IN_DOUBT and parent.state is State.IN_DOUBT
+                    else now,
+                )
+                for leaf in leaves
+            ]
+
+    def _end_attempt(
+        self,
+        connection: sa.Connection,
+        chunk_seq: int,
+        now: float,
+        status: int | None,
+        verdict: str,
+        requests: int | None,
+    ) -> None:
+        if not verdict:
+            return
+        values: dict[str, Any] = {"ended_at": now, "status": status, "verdict": verdict}
+        if requests is not None:
+            values["requests"] = requests
+        newest = sa.select(t.chunk.c.attempt).where(t.chunk.c.chunk_seq == chunk_seq).scalar_subquery()
+        connection.execute(
+            t.attempt.update()
+            .where(t.attempt.c.chunk_seq == chunk_seq, t.attempt.c.attempt == newest)
+            .values(**values)
+        )
+
+    def _insert(
+        self,
+        connection: sa.Connection,
+        draft: Draft,
+        state: State,
+        *,
+        attempt: int,
+        reason: str | None = None,
+        message: str | None = None,
+        attempt_ended_at: float | None = None,
+    ) -> ChunkRow:
+        values: dict[str, Any] = {
+            "chunk_id": chunk_id(draft.manifest),
+            "run_seq": draft.run_seq,
+            "phase": draft.phase,
+            "lane": draft.lane,
+            "cursor_from": draft.cursor_from,
+            "cursor_to": draft.cursor_to,
+            "parent_seq": draft.parent_seq,
+            "n": draft.manifest.height,
+            "state": state,
+            "reason": reason,
+            "message": message,
+            "attempt": attempt,
+            "attempt_ended_at": attempt_ended_at,
+            "absorbed": 0,
+            "fence": self.fence,
+        }
+        result = connection.execute(
+            t.chunk.insert()
+            .values(manifest=to_bytes(draft.manifest), **values)
+            .returning(t.chunk.c.chunk_seq)
+        )
+        return ChunkRow(chunk_seq=result.scalar_one(), manifest=draft.manifest, **values)
+
+    def _chunk(self, connection: sa.Connection, chunk_seq: int) -> ChunkRow:
+        row = connection.execute(sa.select(t.chunk).where(t.chunk.c.chunk_seq == chunk_seq)).mappings().one()
+        return self._chunk_row(row)
+
+    @staticmethod
+    def _chunk_row(row: Mapping[str, Any]) -> ChunkRow:
+        page = row["manifest"]
+        manifest = from_bytes(page) if page else pl.DataFrame()
+        return ChunkRow(**{**row, "manifest": manifest, "state": State(row["state"])})
+
+    def chunks(
+        self, *, states: Sequence[State], run_seq: int | None = None, phase: str | None = None
+    ) -> Iterator[ChunkRow]:
+        """Chunks in one of `states`, oldest first, a few at a time so that memory stays bounded."""
+        last = 0
+        while True:
+            query = (
+                sa.select(t.chunk)
+                .where(t.chunk.c.state.in_(list(states)), t.chunk.c.chunk_seq > last)
+                .order_by(t.chunk.c.chunk_seq)
+                .limit(64)
+            )
+            if run_seq is not None:
+                query = query.where(t.chunk.c.run_seq == run_seq)
+            if phase is not None:
+                query = query.where(t.chunk.c.phase == phase)
+            with self._transaction() as connection:
+                rows = [self._chunk_row(row) for row in connection.execute(query).mappings()]
+            yield from rows
+            if not rows:
+                return
+            last = rows[-1].chunk_seq
+
+    def supersede(self, run_seq: int) -> None:
+        """Give up what an older run planned and never sent: a newer plan takes its place."""
+        with self._transaction() as connection:
+            connection.execute(
+                t.chunk.update()
+                .where(t.chunk.c.run_seq == run_seq, t.chunk.c.state.in_([State.PLANNED, State.BLOCKED]))
+                .values(state=State.SUPERSEDED, fence=self.fence)
+            )
+
+    def cursor(self, run_seq: int, phase: str, lane: int) -> int:
+        """How far the plan of a phase has been cut into chunks."""
+        query = sa.select(sa.func.coalesce(sa.func.max(t.chunk.c.cursor_to), 0)).where(
+            t.chunk.c.run_seq == run_seq, t.chunk.c.phase == phase, t.chunk.c.lane == lane
+        )
+        with self._transaction() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def account(self, run_seq: int) -> list[tuple[str, str, str | None, int]]:
+        """Records of a run by `(phase, state, reason, count)`, over leaf chunks only."""
+        query = (
+            sa.select(t.chunk.c.phase, t.chunk.c.state, t.chunk.c.reason, sa.func.sum(t.chunk.c.n))
+            .where(t.chunk.c.run_seq == run_seq, t.chunk.c.state != State.SPLIT)
+            .group_by(t.chunk.c.phase, t.chunk.c.state, t.chunk.c.reason)
+            .order_by(t.chunk.c.phase, t.chunk.c.state, t.chunk.c.reason)
+        )
+        with self._transaction() as connection:
+            return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
+
+    def request_counts(self, run_seq: int) -> tuple[int, int, int]:
+        """Requests that change something: sent, retried among them, and chunks split."""
+        of_run = sa.and_(t.attempt.c.chunk_seq == t.chunk.c.chunk_seq, t.chunk.c.run_seq == run_seq)
+        total = sa.func.coalesce(sa.func.sum(t.attempt.c.requests), 0)
+        retried = sa.func.coalesce(
+            sa.func.sum(sa.case((t.attempt.c.attempt > 1, t.attempt.c.requests), else_=0)), 0
+        )
+        split = sa.select(sa.func.count()).where(t.chunk.c.run_seq == run_seq, t.chunk.c.state == State.SPLIT)
+        with self._transaction() as connection:
+            sent, again = connection.execute(
+                sa.select(total, retried).select_from(sa.join(t.attempt, t.chunk, of_run))
+            ).one()
+            return int(sent), int(again), int(connection.execute(split).scalar_one())
+
+    # ------------------------------------------------------------ holdings
+    def holdings(self, kind: str, buckets: range) -> pl.DataFrame | None:
+        """What the API is believed to hold for users in `buckets`, or None for nothing."""
+        query = (
+            sa.select(t.holding.c.page)
+            .where(
+                t.holding.c.kind == kind,
+                t.holding.c.bucket >= buckets.start,
+                t.holding.c.bucket < buckets.stop,
+            )
+            .order_by(t.holding.c.bucket)
+        )
+        with self._transaction() as connection:
+            pages = [from_bytes(row.page) for row in connection.execute(query)]
+        return pl.concat(pages) if pages else None
+
+    def holding_counts(self) -> dict[str, int]:
+        """Records believed to be held, by kind."""
+        query = sa.select(t.holding.c.kind, sa.func.sum(t.holding.c.n)).group_by(t.holding.c.kind)
+        with self._transaction() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    def store_holdings(self, kind: str, bucket: int, page: pl.DataFrame) -> None:
+        """Replace one page of holdings."""
+        with self._transaction() as connection:
+            self._store_page(connection, kind, bucket, page)
+
+    @staticmethod
+    def _store_page(connection: sa.Connection, kind: str, bucket: int, page: pl.DataFrame) -> None:
+        connection.execute(t.holding.delete().where(t.holding.c.kind == kind, t.holding.c.bucket == bucket))
+        if page.height:
+            connection.execute(
+                t.holding.insert().values(kind=kind, bucket=bucket, n=page.height, page=to_bytes(page))
+            )
+
+    def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:
+        """Fold acknowledged chunks into the holdings, oldest first; both change in one transaction.
+
+        Args:
+            merge: per phase, `(kind, function)` where the function maps `(page, records)` of one bucket
+                to the new page. Which kinds of change there are is the pipeline's business, not ours.
+            at_least: do nothing while fewer records than this wait.
+
+        Returns:
+            The number of records absorbed.
+        """
+        waiting = sa.select(sa.func.coalesce(sa.func.sum(t.chunk.c.n), 0)).where(
+            t.chunk.c.state == State.ACKNOWLEDGED, t.chunk.c.absorbed == 0
+        )
+        total = 0
+        while True:
+            with self._transaction() as connection:
+                if connection.execute(waiting).scalar_one() < max(at_least, 1):
+                    return total
+                total += self._absorb_some(connection, merge)
+
+    def _absorb_some(self, connection: sa.Connection, merge: Mapping[str, Any]) -> int:
+        query = (
+            sa.select(t.chunk)
+            .where(t.chunk.c.state == State.ACKNOWLEDGED, t.chunk.c.absorbed == 0)
+            .order_by(t.chunk.c.chunk_seq)
+        )
+        taken: list[ChunkRow] = []
+        size = 0
+        for row in connection.execute(query.execution_options(yield_per=64)).mappings():
+            if taken and (row["phase"] != taken[0].phase or size >= _ABSORB_BATCH):
+                break
+            taken.append(self._chunk_row(row))
+            size += row["n"]
+        kind, function = merge[taken[0].phase]
+        records = pl.concat([row.manifest for row in taken])
+        for (bucket,), part in records.partition_by("bucket", as_dict=True).items():
+            page = connection.execute(
+                sa.select(t.holding.c.page).where(t.holding.c.kind == kind, t.holding.c.bucket == int(bucket))
+            ).scalar()
+            self._store_page(
+                connection, kind, int(bucket), function(None if page is None else from_bytes(page), part)
+            )
+        connection.execute(
+            t.chunk.update()
+            .where(t.chunk.c.chunk_seq.in_([row.chunk_seq for row in taken]))
+            .values(absorbed=1, fence=self.fence)
+        )
+        return size

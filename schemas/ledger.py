@@ -1,0 +1,162 @@
+"""The values that pass between the pipeline and the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+
+
+class State(StrEnum):
+    """Where a chunk stands. Every state but `split` and `superseded` is the state of its records."""
+
+    PLANNED = "planned"
+    IN_FLIGHT = "in_flight"
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    IN_DOUBT = "in_doubt"
+    BLOCKED = "blocked"
+    SPLIT = "split"
+    SUPERSEDED = "superseded"
+
+
+UNFINISHED = (State.PLANNED, State.IN_FLIGHT, State.IN_DOUBT, State.BLOCKED)
+
+MANIFEST_SCHEMA = pl.Schema(
+    {
+        "id": pl.String,  # of the record itself, as it goes on the wire
+        "user_id": pl.String,
+        "location_id": pl.String,  # null for users and vehicles
+        "digest": pl.String,
+        "meter_point_keys": pl.List(pl.UInt64),
+        "bucket": pl.UInt8,
+        "partition": pl.UInt16,  # where in the plan its body is: partition and position
+        "position": pl.UInt32,
+        "row": pl.UInt64,  # first row it comes from
+        "scope": pl.String,  # the profile that speaks for it: only its full exports can say it vanished
+    }
+)
+"""What the ledger knows of each record of a chunk. Meter points appear only as keyed hashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a ledger belongs to; a ledger of another tenant must never be written.
+
+    Attributes:
+        tenant: the client id, as a keyed fingerprint.
+        base_url: where records were sent.
+        key: fingerprint of the id key, never the key.
+    """
+
+    tenant: str
+    base_url: str
+    key: str
+
+    def as_meta(self) -> dict[str, str]:
+        """As rows of the ledger's `meta` table."""
+        return {"tenant": self.tenant, "base_url": self.base_url, "id_key": self.key}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A chunk about to be written: which stretch of the plan it covers, and its records (`MANIFEST_SCHEMA`)."""
+
+    run_seq: int
+    phase: str
+    lane: int
+    cursor_from: int
+    cursor_to: int
+    manifest: pl.DataFrame
+    parent_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One child of a split: records that share a state."""
+
+    manifest: pl.DataFrame
+    state: State
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A chunk as the ledger holds it."""
+
+    chunk_seq: int
+    chunk_id: str
+    run_seq: int
+    phase: str
+    lane: int
+    cursor_from: int
+    cursor_to: int
+    parent_seq: int | None
+    n: int
+    state: State
+    reason: str | None
+    message: str | None
+    attempt: int
+    attempt_ended_at: float | None
+    absorbed: int
+    manifest: pl.DataFrame
+    fence: int
+
+    @property
+    def requests(self) -> int:
+        """Requests one attempt of it takes, until counted: one, as for a batch call."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the ledger holds it; `state` is running, planned, stopped or settled."""
+
+    run_seq: int
+    run_id: str
+    command: str
+    environment: str
+    profiles: str
+    job_digest: str
+    state: str
+    plan_digest: str | None
+    plan: str | None
+    approved: str | None
+    spool: str | None
+    fence: int
+    started_at: float
+    ended_at: float | None
+    exit_code: int | None
+    summary: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One export a run read."""
+
+    index: int
+    name: str
+    sha256: str
+    bytes: int
+    rows: int | None
+
+    def as_row(self) -> dict[str, Any]:
+        """As a row of the ledger's `source` table."""
+        return {
+            "source_index": self.index,
+            "name": self.name,
+            "sha256": self.sha256,
+            "bytes": self.bytes,
+            "rows": self.rows,
+        }
+
+
+def chunk_id(manifest: pl.DataFrame) -> str:
+    """A name for a chunk by its content alone: the same records give the same name on any machine."""
+    pairs = manifest.select(pl.concat_str("id", "digest", separator="\x1f").sort())
+    joined = pairs.to_series().str.join("\x1e").item() if manifest.height else ""
+    return hashlib.sha256(joined.encode()).hexdigest()[:32]
