@@ -457,7 +457,7 @@ def _spoil_lines(
             case "bad_bytes":
                 chosen = chosen.str.replace(" ", _BAD_BYTE_MARK, literal=True)
             case "line_break":
-                broken = pl.Series('"') + names[rows].str.replace(" ", "\n", literal=True) + '"'
+                broken = '"' + names[rows].str.replace(" ", "\n", literal=True) + '"'
                 pairs = zip(chosen, names[rows], broken, strict=True)
                 chosen = pl.Series([line.replace(name, new, 1) for line, name, new in pairs], dtype=pl.String)
             case "repeated_header":
