@@ -1,12 +1,99 @@
-"""Figures about the rows themselves, gathered batch by batch: pure, mergeable, nothing personal left at the end."""
+"""Figures about the rows, gathered batch by batch: pure, mergeable, nothing personal at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
+import shapely
 
-from schemas.quality import QualityFigures
+from pipeline.sketch import DistinctCount, hashes
+from schemas.masking import masked_id, shape_of
+from schemas.quality import (
+    BIN_DEGREES,
+    SMALLEST_GROUP,
+    ColumnProfile,
+    CustomerFigures,
+    MapArea,
+    MapFigure,
+    QualityFigures,
+    RuleFigure,
+    RulePair,
+    Share,
+    UnreadableFigure,
+    ViolationExample,
+)
+
+EXAMPLES_PER_RULE = 5
+SHARES_SHOWN = 8
+"""Lengths, prefixes and values named per column; the rest is "other"."""
+PREFIX_LENGTH = 7
+"""Characters of a meter point that name country and grid company (domain: GS1 company prefixes)."""
+CHECK_DIGIT_RULE = "meter_point_id_has_valid_check_digit"
+METER_POINT_COLUMNS = ("meter_point", "parent_meter_point", "metering_location")
+CLOSED_COLUMNS = ("location_type", "resource_type")
+PROFILED = ("user", "location", *METER_POINT_COLUMNS, *CLOSED_COLUMNS, "latitude", "longitude", "resource")
+QUARANTINE = "quarantine"
+SOURCE_SHIFT = 40
+"""The row token is `source << 40 | line`."""
+_LINE_MASK = (1 << SOURCE_SHIFT) - 1
+
+
+@dataclass(slots=True)
+class _Column:
+    """What is gathered about one column."""
+
+    rows: int = 0
+    filled: int = 0
+    distinct: DistinctCount = field(default_factory=DistinctCount)
+    lengths: Counter[int] = field(default_factory=Counter)
+    prefixes: Counter[str] = field(default_factory=Counter)
+    values: Counter[str] = field(default_factory=Counter)
+    ends_in_zeros: int = 0
+
+    def merge(self, other: _Column) -> None:
+        self.rows += other.rows
+        self.filled += other.filled
+        self.distinct.merge(other.distinct)
+        self.lengths.update(other.lengths)
+        self.prefixes.update(other.prefixes)
+        self.values.update(other.values)
+        self.ends_in_zeros += other.ends_in_zeros
+
+
+@dataclass(slots=True)
+class _Rule:
+    """What is gathered about one rule; examples by row token."""
+
+    severity: str
+    rows: int = 0
+    alone: int = 0
+    by_source: Counter[int] = field(default_factory=Counter)
+    examples: dict[int, tuple[str, str, str]] = field(default_factory=dict)
+
+    def merge(self, other: _Rule) -> None:
+        self.rows += other.rows
+        self.alone += other.alone
+        self.by_source.update(other.by_source)
+        self.keep_examples(other.examples)
+
+    def keep_examples(self, found: Mapping[int, tuple[str, str, str]]) -> None:
+        """Keep the first rows of the run, whatever order the batches came in."""
+        both = {**self.examples, **found}
+        self.examples = {row: both[row] for row in sorted(both)[:EXAMPLES_PER_RULE]}
+
+
+@dataclass(slots=True)
+class _Unreadable:
+    rows: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def merge(self, other: _Unreadable) -> None:
+        self.rows += other.rows
+        self.first = sorted(self.first + other.first)[:EXAMPLES_PER_RULE]
 
 
 class QualityGauge:
@@ -15,24 +102,54 @@ class QualityGauge:
     Args:
         files: display names of the exports, by source number.
         rule_columns: which canonical columns a rule looks at, for the shapes in examples.
+        check_digit_rule: the rule that says a check digit is wrong; None when the scheme has none.
     """
 
     def __init__(
-        self, files: Sequence[str], *, rule_columns: Mapping[str, Sequence[str]] | None = None
+        self,
+        files: Sequence[str],
+        *,
+        rule_columns: Mapping[str, Sequence[str]] | None = None,
+        check_digit_rule: str | None = CHECK_DIGIT_RULE,
     ) -> None:
-        raise NotImplementedError
+        self._files = tuple(files)
+        self._rule_columns = dict(rule_columns or {})
+        self._check_digit_rule = check_digit_rule
+        self._rows = 0
+        self._quarantined = 0
+        self._without_coordinates = 0
+        self._misshapen_meter_points = 0
+        self._columns: dict[str, _Column] = {}
+        self._rules: dict[str, _Rule] = {}
+        self._unreadable: dict[str, _Unreadable] = {}
+        self._together: Counter[tuple[str, str]] = Counter()
+        self._rules_per_row: Counter[int] = Counter()
+        self._areas: Counter[tuple[int, int, bool]] = Counter()
+        self._customers: Counter[str] = Counter()
+        self._customers_counted = False
 
+    # ------------------------------------------------------------------ gathering
     def add_rows(self, rows: pl.DataFrame, violations: pl.DataFrame) -> None:
         """Measure a batch of canonical rows with the violations judged in it (`row, rule, severity`)."""
-        raise NotImplementedError
+        broken = _once(violations)
+        self._rows += rows.height
+        self._measure_columns(rows)
+        self._measure_areas(rows, broken)
+        self._count_rules(broken, rows)
 
     def add_unreadable(self, source: int, unreadable: pl.DataFrame) -> None:
         """Count unreadable lines (`RawBatch.unreadable`: `source_line, lines, reason`)."""
-        raise NotImplementedError
+        for reason, lines, first in (
+            unreadable.group_by("reason")
+            .agg(pl.col("lines").sum(), pl.col("source_line").sort().head(EXAMPLES_PER_RULE).alias("first"))
+            .iter_rows()
+        ):
+            found = _Unreadable(int(lines), [(source << SOURCE_SHIFT) | line for line in first])
+            self._unreadable.setdefault(reason, _Unreadable()).merge(found)
 
     def add_violations(self, violations: pl.DataFrame) -> None:
-        """Count violations found later, between rows of different batches (conflicts)."""
-        raise NotImplementedError
+        """Count violations found later, between batches (conflicts), in rows that broke nothing before."""
+        self._count_rules(_once(violations), None)
 
     def add_customers(self, rows: pl.DataFrame, test_areas: Mapping[str, str]) -> None:
         """Count the customers of one partition: mapped rows, all rows of a customer in the same partition.
@@ -41,12 +158,321 @@ class QualityGauge:
             rows: `user`, and `meter_point`, `latitude`, `longitude` where the export has them.
             test_areas: name to WKT polygon (longitude before latitude).
         """
-        raise NotImplementedError
+        self._customers_counted = True
+        has_meter_point = (
+            pl.col("meter_point").is_not_null().any() if "meter_point" in rows.columns else pl.lit(False)
+        )
+        inside = _inside_areas(rows, test_areas)
+        by_user = (
+            rows.select("user", *(["meter_point"] if "meter_point" in rows.columns else []))
+            .with_columns(inside)
+            .group_by("user")
+            .agg(has_meter_point.alias("compensable"), *(pl.col(area.name).any() for area in inside))
+        )
+        self._customers["total"] += by_user.height
+        for name in by_user.columns[1:]:
+            self._customers[name] += int(by_user[name].sum())
+        areas = [area.name for area in inside]
+        self._customers["in_test_area"] += by_user.select(pl.any_horizontal(False, *areas).sum()).item()
 
     def merge(self, other: QualityGauge) -> None:
         """Add what another gauge has seen (other batches of the same run)."""
-        raise NotImplementedError
+        self._rows += other._rows
+        self._quarantined += other._quarantined
+        self._without_coordinates += other._without_coordinates
+        self._misshapen_meter_points += other._misshapen_meter_points
+        for name, column in other._columns.items():
+            self._columns.setdefault(name, _Column()).merge(column)
+        for name, rule in other._rules.items():
+            self._rules.setdefault(name, _Rule(rule.severity)).merge(rule)
+        for reason, unreadable in other._unreadable.items():
+            self._unreadable.setdefault(reason, _Unreadable()).merge(unreadable)
+        self._together.update(other._together)
+        self._rules_per_row.update(other._rules_per_row)
+        self._areas.update(other._areas)
+        self._customers.update(other._customers)
+        self._customers_counted = self._customers_counted or other._customers_counted
 
+    # ------------------------------------------------------------------ measuring a batch
+    def _measure_columns(self, rows: pl.DataFrame) -> None:
+        names = [name for name in PROFILED if name in rows.columns]
+        names += sorted(name for name in rows.columns if name.startswith("key:"))
+        texts = {name: _text_of(name, rows) for name in names}
+        wanted = [
+            *(pl.col(name).is_not_null().sum().alias(f"filled {name}") for name in names),
+            *(pl.col(text).str.ends_with("000").sum().alias(f"zeros {name}")
+              for name, text in texts.items() if text and name in METER_POINT_COLUMNS),
+        ]  # fmt: skip
+        counted = rows.select(wanted).row(0, named=True)
+        hashed = rows.select(hashes(text).alias(name) for name, text in texts.items() if text)
+        for name in names:
+            column = self._columns.setdefault(name, _Column())
+            column.rows += rows.height
+            column.filled += counted[f"filled {name}"]
+            column.ends_in_zeros += counted.get(f"zeros {name}", 0) or 0
+            if name in hashed.columns:
+                column.distinct.add(hashed[name])
+            _count_parts(column, name, texts[name], rows)
+
+    def _measure_areas(self, rows: pl.DataFrame, broken: pl.DataFrame) -> None:
+        if not {"latitude", "longitude"} <= set(rows.columns):
+            self._without_coordinates += rows.height
+            return
+        bad = broken.filter(severity=QUARANTINE)["row"].unique()
+        degrees = pl.col("latitude").is_between(-90, 90) & pl.col("longitude").is_between(-180, 180)
+        placed = rows.select("row", "latitude", "longitude").filter(degrees)
+        self._without_coordinates += rows.height - placed.height
+        areas = (
+            placed.select(
+                (pl.col("latitude") / BIN_DEGREES).floor().cast(pl.Int32),
+                (pl.col("longitude") / BIN_DEGREES).floor().cast(pl.Int32),
+                pl.col("row").is_in(bad.implode()).alias("quarantined"),
+            )
+            .group_by("latitude", "longitude", "quarantined")
+            .len()
+        )
+        for latitude, longitude, quarantined, count in areas.iter_rows():
+            self._areas[latitude, longitude, quarantined] += count
+
+    def _count_rules(self, broken: pl.DataFrame, rows: pl.DataFrame | None) -> None:
+        if broken.is_empty():
+            return
+        broken = broken.with_columns(pl.len().over("row").alias("of_row"))
+        per_row = broken.unique("row", keep="any")
+        for count, found in per_row.group_by(pl.col("of_row").clip(upper_bound=3)).len().iter_rows():
+            self._rules_per_row[count] += found
+        self._quarantined += broken.filter(severity=QUARANTINE)["row"].n_unique()
+        self._misshapen_meter_points += _misshapen(broken, self._check_digit_rule)
+        self._count_each(broken)
+        self._count_pairs(broken.filter(pl.col("of_row") > 1))
+        self._pick_examples(broken, rows)
+
+    def _count_each(self, broken: pl.DataFrame) -> None:
+        source = pl.col("row") // (1 << SOURCE_SHIFT)
+        each = broken.group_by("rule", "severity", source.alias("source")).agg(
+            pl.len().alias("rows"), (pl.col("of_row") == 1).sum().alias("alone")
+        )
+        for name, severity, file, count, alone in each.iter_rows():
+            rule = self._rules.setdefault(name, _Rule(severity))
+            rule.rows += count
+            rule.alone += alone
+            rule.by_source[file] += count
+
+    def _count_pairs(self, broken: pl.DataFrame) -> None:
+        pairs = (
+            broken.select("row", "rule")
+            .join(broken.select("row", pl.col("rule").alias("other")), on="row")
+            .filter(pl.col("rule") < pl.col("other"))
+            .group_by("rule", "other")
+            .len()
+        )
+        for first, second, count in pairs.iter_rows():
+            self._together[first, second] += count
+
+    def _pick_examples(self, broken: pl.DataFrame, rows: pl.DataFrame | None) -> None:
+        first = (
+            broken.group_by("rule")
+            .agg(pl.col("row").sort().head(EXAMPLES_PER_RULE))
+            .explode("row")
+            .sort("row")
+        )
+        details: dict[int, dict[str, str | None]] = {}
+        if rows is not None:
+            named = rows.filter(pl.col("row").is_in(first["row"].unique().implode()))
+            details = {row["row"]: row for row in named.iter_rows(named=True)}
+        found: dict[str, dict[int, tuple[str, str, str]]] = {}
+        for name, row in first.iter_rows():
+            found.setdefault(name, {})[row] = self._example(name, details.get(row))
+        for name, examples in found.items():
+            self._rules[name].keep_examples(examples)
+
+    def _example(self, rule: str, row: dict[str, str | None] | None) -> tuple[str, str, str]:
+        """Masked id, column and shape of the value that breaks the rule."""
+        if row is None:
+            return "", "", ""
+        columns = [name for name in self._rule_columns.get(rule, ()) if name in row]
+        shapes = [shape_of(_as_text(row.get(f"{name}_raw", row[name]))) for name in columns]
+        identity = next((row[name] for name in ("meter_point", "location", "user") if row.get(name)), None)
+        return masked_id(_as_text(identity)), ", ".join(columns), " | ".join(shapes)
+
+    # ------------------------------------------------------------------ the figures
     def figures(self) -> QualityFigures:
         """What was seen so far."""
-        raise NotImplementedError
+        return QualityFigures(
+            rows=self._rows,
+            quarantined=self._quarantined,
+            rules=self._rule_figures(),
+            unreadable=self._unreadable_figures(),
+            columns=tuple(self._profile(name, column) for name, column in self._columns.items()),
+            together=tuple(
+                RulePair(first, second, rows)
+                for (first, second), rows in sorted(
+                    self._together.items(), key=lambda pair: (-pair[1], pair[0])
+                )
+            ),
+            rules_per_row=tuple(
+                Share(name, self._rules_per_row[count])
+                for count, name in ((1, "one rule"), (2, "two rules"), (3, "three or more"))
+            ),
+            map=self._map(),
+            customers=self._customer_figures(),
+        )
+
+    def _rule_figures(self) -> tuple[RuleFigure, ...]:
+        figures = [
+            RuleFigure(
+                rule=name,
+                severity=rule.severity,
+                rows=rule.rows,
+                alone=rule.alone,
+                by_file=tuple((self._file(source), rows) for source, rows in sorted(rule.by_source.items())),
+                examples=tuple(
+                    ViolationExample(self._file(row >> SOURCE_SHIFT), row & _LINE_MASK, *example)
+                    for row, example in rule.examples.items()
+                ),
+            )
+            for name, rule in self._rules.items()
+        ]
+        return tuple(sorted(figures, key=lambda rule: (rule.severity != QUARANTINE, -rule.rows, rule.rule)))
+
+    def _unreadable_figures(self) -> tuple[UnreadableFigure, ...]:
+        return tuple(
+            UnreadableFigure(
+                reason,
+                found.rows,
+                tuple(
+                    ViolationExample(self._file(row >> SOURCE_SHIFT), row & _LINE_MASK) for row in found.first
+                ),
+            )
+            for reason, found in sorted(self._unreadable.items(), key=lambda item: (-item[1].rows, item[0]))
+        )
+
+    def _file(self, source: int) -> str:
+        return self._files[source] if source < len(self._files) else f"source {source}"
+
+    def _profile(self, name: str, column: _Column) -> ColumnProfile:
+        checked, passed = self._check_digits(column) if name == "meter_point" else (None, None)
+        lengths = {str(length): rows for length, rows in column.lengths.items()}
+        return ColumnProfile(
+            column=name,
+            rows=column.rows,
+            filled=column.filled,
+            distinct=column.distinct.estimate(),
+            distinct_exact=column.distinct.is_exact,
+            shortest=min(column.lengths, default=None),
+            longest=max(column.lengths, default=None),
+            lengths=_shares(lengths, smallest=1),
+            prefixes=_shares(column.prefixes, smallest=SMALLEST_GROUP),
+            values=_shares(column.values, smallest=1),
+            check_digit_checked=checked,
+            check_digit_passed=passed,
+            ends_in_zeros=column.ends_in_zeros if name in METER_POINT_COLUMNS else None,
+        )
+
+    def _check_digits(self, column: _Column) -> tuple[int | None, int | None]:
+        """Ids of the right form, and those among them whose check digit is right."""
+        if self._check_digit_rule is None:
+            return None, None
+        checked = max(column.filled - self._misshapen_meter_points, 0)
+        failed = self._rules[self._check_digit_rule].rows if self._check_digit_rule in self._rules else 0
+        return checked, max(checked - failed, 0)
+
+    def _map(self) -> MapFigure:
+        shown: dict[tuple[int, int], list[int]] = {}
+        hidden = 0
+        for (latitude, longitude, quarantined), rows in self._areas.items():
+            if rows < SMALLEST_GROUP:
+                hidden += rows
+            else:
+                shown.setdefault((latitude, longitude), [0, 0])[quarantined] = rows
+        areas = tuple(
+            MapArea(latitude * BIN_DEGREES, longitude * BIN_DEGREES, good, quarantined)
+            for (latitude, longitude), (good, quarantined) in sorted(shown.items())
+        )
+        return MapFigure(areas=areas, hidden=hidden, without=self._without_coordinates)
+
+    def _customer_figures(self) -> CustomerFigures | None:
+        if not self._customers_counted:
+            return None
+        areas = sorted(name for name in self._customers if name.startswith("area:"))
+        return CustomerFigures(
+            total=self._customers["total"],
+            compensable=self._customers["compensable"],
+            in_test_area=self._customers["in_test_area"],
+            by_test_area=tuple(Share(name.removeprefix("area:"), self._customers[name]) for name in areas),
+        )
+
+
+def _once(violations: pl.DataFrame) -> pl.DataFrame:
+    """Each row and rule once, as text."""
+    return violations.select("row", pl.col("rule", "severity").cast(pl.String)).unique(maintain_order=True)
+
+
+def _misshapen(broken: pl.DataFrame, check_digit_rule: str | None) -> int:
+    """Rows whose meter point breaks a rule other than the check digit: nothing to check there."""
+    about_ids = pl.col("rule").str.starts_with("meter_point_id_")
+    if check_digit_rule is not None:
+        about_ids &= pl.col("rule") != check_digit_rule
+    return broken.filter(about_ids)["row"].n_unique()
+
+
+def _text_of(name: str, rows: pl.DataFrame) -> str | None:
+    """The column that holds the text of `name`: itself, or what was received when it was parsed."""
+    if rows.schema[name] == pl.String:
+        return name
+    raw = f"{name}_raw"
+    return raw if rows.schema.get(raw) == pl.String else None
+
+
+def _count_parts(column: _Column, name: str, text: str | None, rows: pl.DataFrame) -> None:
+    """Lengths, prefixes and closed values of one column."""
+    if text is None:
+        return
+    lengths = rows.select(pl.col(text).str.len_chars().alias("part"))
+    column.lengths.update(_counted(lengths))
+    if name in METER_POINT_COLUMNS:
+        size = pl.min_horizontal(pl.lit(PREFIX_LENGTH, pl.UInt32), pl.col(text).str.len_chars() // 2)
+        column.prefixes.update(_counted(rows.select(pl.col(text).str.slice(0, size).alias("part"))))
+    if name in CLOSED_COLUMNS:
+        column.values.update(_counted(rows.select(pl.col(name).alias("part"))))
+
+
+def _counted(parts: pl.DataFrame) -> dict[Any, int]:
+    """Rows per non-null value of the column `part`."""
+    return dict(parts.filter(pl.col("part").is_not_null()).group_by("part").len().iter_rows())
+
+
+def _shares(counts: Mapping[str, int], *, smallest: int) -> tuple[Share, ...]:
+    """The most frequent parts; thin ones and the tail are folded into "other"."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [Share(name, rows) for name, rows in ranked if rows >= smallest][:SHARES_SHOWN]
+    other = sum(counts.values()) - sum(share.rows for share in named)
+    return tuple([*named, Share("other", other)] if other else named)
+
+
+def _inside_areas(rows: pl.DataFrame, test_areas: Mapping[str, str]) -> list[pl.Series]:
+    """Per area, whether each row's coordinates lie inside."""
+    if not {"latitude", "longitude"} <= set(rows.columns):
+        return []
+    latitude = rows["latitude"].fill_null(float("nan")).to_numpy()
+    longitude = rows["longitude"].fill_null(float("nan")).to_numpy()
+    return [
+        pl.Series(f"area:{name}", shapely.contains_xy(shapely.from_wkt(polygon), longitude, latitude))
+        for name, polygon in sorted(test_areas.items())
+    ]
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def merged(gauges: Iterable[QualityGauge]) -> QualityGauge:
+    """One gauge with everything several have seen; the first one is changed and returned.
+
+    Raises:
+        ValueError: there is none.
+    """
+    first, *rest = gauges
+    for gauge in rest:
+        first.merge(gauge)
+    return first
