@@ -1,0 +1,166 @@
+"""The data beside the pages: outcomes.parquet and violations.parquet, and copies a spreadsheet can open.
+
+The columns are a contract with readers, described in docs/report-data.md; a change of meaning raises the
+version in the file's metadata. CSV copies are for people: no cell can be a formula, all are text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.artifacts import RunFolder
+from schemas.errors import AccountError, StorageError
+from schemas.outcomes import Kind, Outcome
+
+_KINDS = pl.Enum([kind.value for kind in Kind])
+_OUTCOMES = pl.Enum([outcome.value for outcome in Outcome])
+_SEVERITIES = pl.Enum(["quarantine", "warn"])
+_OPERATIONS = pl.Enum(["create", "update", "unchanged", "delete", "release"])
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table beside the pages: its name, version and columns."""
+
+    name: str
+    version: int
+    columns: dict[str, pl.DataType | type[pl.DataType]]
+
+    @property
+    def file(self) -> str:
+        """The name of the Parquet file."""
+        return f"{self.name}.parquet"
+
+
+OUTCOMES = Table(
+    "outcomes",
+    1,
+    {
+        "kind": _KINDS,
+        "masked_id": pl.String,
+        "operation": _OPERATIONS,
+        "outcome": _OUTCOMES,
+        "reason": pl.String,
+        "message": pl.String,
+        "attempt_count": pl.UInt16,
+        "source_file": pl.String,
+        "source_line": pl.UInt32,
+        "row_count": pl.UInt32,
+    },
+)
+"""One line per planned record."""
+
+VIOLATIONS = Table(
+    "violations",
+    1,
+    {
+        "source_file": pl.String,
+        "source_line": pl.UInt32,
+        "rule": pl.String,
+        "severity": _SEVERITIES,
+        "masked_id": pl.String,
+    },
+)
+"""One line per row and broken rule; a row that breaks three rules has three lines."""
+
+SHEET_ROWS = 1_048_575
+"""Data rows that fit into a spreadsheet below its header."""
+CSV_SEPARATOR = ";"
+"""What spreadsheets expect wherever the decimal mark is a comma: the vendor's whole market."""
+IN_PLACE = (Outcome.CREATED.value, Outcome.UPDATED.value, Outcome.UNCHANGED.value)
+_FORMULA = "^[=+\\-@\t\r\n\x00＝＋－＠]"
+_CONTROLS = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+"
+_ANSI = "\x1b\\[[0-?]*[ -/]*[@-~]"
+
+
+class TableWriter:
+    """Appends frames to one Parquet table of a run."""
+
+    def __init__(self, table: Table, parquet: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._table = table
+        self._parquet = parquet
+        self._schema = schema
+        self.rows = 0
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Add rows; missing columns are null, the order of columns does not matter.
+
+        Raises:
+            AccountError: a column the table does not have, or a value that does not fit.
+        """
+        unknown = sorted(set(rows.columns) - set(self._table.columns))
+        if unknown:
+            raise AccountError(f"{self._table.file} has no column {', '.join(unknown)}")
+        try:
+            fitted = rows.select(
+                (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+                for name, dtype in self._table.columns.items()
+            )
+        except pl.exceptions.PolarsError as error:
+            raise AccountError(f"a value does not fit {self._table.file} ({type(error).__name__})") from None
+        self._parquet.write_table(fitted.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema))
+        self.rows += rows.height
+
+
+@contextmanager
+def writing_table(folder: RunFolder, table: Table) -> Iterator[TableWriter]:
+    """Open a table of the run for appending; the file appears when the block ends well.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    empty = pl.DataFrame(schema=table.columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+    metadata = {"meterfeed.table": table.name, "meterfeed.version": str(table.version)}
+    schema = empty.schema.with_metadata(metadata)
+    with (
+        folder.writing(table.file) as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd", store_schema=True) as parquet,
+    ):
+        yield TableWriter(table, parquet, schema)
+
+
+def write_csv_copy(folder: RunFolder, table: Table) -> int:
+    """Copy a table of the run to CSV for spreadsheets and return the number of its rows.
+
+    UTF-8 with BOM, `;`, every cell quoted, no cell a formula. A sheet holds `SHEET_ROWS` rows: of a longer
+    table the rows that need somebody come first and the rest is left to the Parquet file.
+    """
+    rows = pl.scan_parquet(folder.path / table.file)
+    if "outcome" in table.columns:
+        in_place = pl.col("outcome").cast(pl.String).is_in(IN_PLACE)
+        rows = pl.concat([rows.filter(~in_place), rows.filter(in_place)])
+    try:
+        sheet = rows.head(SHEET_ROWS).select(_inert(name) for name in table.columns).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(f"Cannot read {table.file} ({type(error).__name__}).") from None
+    with folder.writing(f"{table.name}.csv") as stream:
+        sheet.write_csv(
+            stream,
+            include_bom=True,
+            separator=CSV_SEPARATOR,
+            quote_style="always",
+            line_terminator="\r\n",
+            null_value="",
+        )
+    return sheet.height
+
+
+def table_rows(path: Path) -> int:
+    """How many rows a Parquet file has, from its footer."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _inert(column: str) -> pl.Expr:
+    """The column as text on one line, which no spreadsheet takes for a formula, no terminal for a command."""
+    text = pl.col(column).cast(pl.String)
+    dangerous = text.str.contains(_FORMULA)
+    clean = text.str.replace_all(_ANSI, "").str.replace_all(_CONTROLS, " ")
+    dangerous |= clean.str.strip_chars_start().str.contains(_FORMULA)
+    return pl.when(dangerous).then(pl.lit("'") + clean).otherwise(clean).alias(column)
