@@ -1,0 +1,335 @@
+"""What a person sees: progress while a command works, a short account at the end.
+
+Progress goes to stderr, bars on a terminal and plain lines elsewhere, so that stdout holds the result alone.
+Text that came from outside is made printable and never read as markup.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
+
+from schemas.masking import printable
+from schemas.outcomes import Exit
+from schemas.summary import RecordCounts, Summary
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from pipeline.ports import Notice
+
+PLAIN_EVERY: Final = 10.0
+"""Seconds between two plain lines of one stage."""
+TOP_RULES: Final = 8
+"""Most broken rules named in the account on a terminal; the report has all."""
+_RECORD_PARTS: Final = ("created", "updated", "unchanged", "rejected", "blocked", "in_doubt", "not_sent")
+_ROW_PARTS: Final = ("unreadable", "filtered", "quarantined", "duplicate", "mapped")
+_PLURALS: Final = {"user": "users", "location": "locations", "resource": "resources", "vehicle": "vehicles"}
+
+
+# --------------------------------------------------------------------------- progress
+class _Progress(Protocol):
+    def notice(self, notice: Notice) -> None: ...
+    def close(self) -> None: ...
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def notice(self, notice: Notice) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainLines:
+    """A line when a stage ends, and every ten seconds of a long one: fit for a log of a scheduler.
+
+    Args:
+        stream: where to.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._last: Notice | None = None
+        self._began = self._said = clock()
+
+    def notice(self, notice: Notice) -> None:
+        """Take note of progress; says so when the stage changed or ten seconds went by."""
+        now = self._clock()
+        if self._last is None or self._last.stage != notice.stage:
+            self._end_stage(now)
+            self._began = self._said = now
+        elif now - self._said >= PLAIN_EVERY:
+            self._said = now
+            self._say(f"{_amount(notice)}{_pace(notice, now - self._began)}", notice.stage)
+        self._last = notice
+
+    def close(self) -> None:
+        """End the stage under way."""
+        self._end_stage(self._clock())
+        self._last = None
+
+    def _end_stage(self, now: float) -> None:
+        if self._last is not None:
+            self._say(f"{_amount(self._last)} in {now - self._began:.1f} s", self._last.stage)
+
+    def _say(self, text: str, stage: str) -> None:
+        print(printable(f"{stage}: {text}"), file=self._stream, flush=True)
+
+
+def _amount(notice: Notice) -> str:
+    of = f" of {notice.total:,}" if notice.total is not None and notice.total != notice.done else ""
+    return f"{notice.done:,}{of} {notice.unit}"
+
+
+def _pace(notice: Notice, seconds: float) -> str:
+    """Rate so far and what is left at that rate; nothing where either is not known."""
+    if seconds <= 0 or notice.done <= 0:
+        return ""
+    rate = notice.done / seconds
+    left = "" if notice.total is None else f", about {_duration((notice.total - notice.done) / rate)} left"
+    return f", {rate:,.0f}/s{left}"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return (
+        f"{hours} h {minutes:02} min"
+        if hours
+        else f"{minutes} min {whole % 60:02} s"
+        if minutes
+        else f"{whole} s"
+    )
+
+
+class Bars:
+    """A bar for each stage, with rate and time left; the time left follows the last half minute."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description:<10}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[amount]}", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._latest: Notice | None = None
+        self._progress.start()
+
+    def notice(self, notice: Notice) -> None:
+        """Move the bar of the stage; a stage that follows another means the other is done."""
+        if self._latest is not None and self._latest.stage != notice.stage:
+            self._finish(self._latest)
+        if notice.stage not in self._tasks:
+            self._tasks[notice.stage] = self._progress.add_task(
+                printable(notice.stage), total=notice.total, amount="", rate=""
+            )
+        task = self._progress.tasks[self._tasks[notice.stage]]
+        self._progress.update(
+            task.id,
+            completed=notice.done,
+            total=notice.total,
+            amount=printable(_amount(notice)),
+            rate=f"{task.speed:,.0f}/s" if task.speed else "",
+        )
+        self._latest = notice
+
+    def close(self) -> None:
+        """Leave the bars as they stand."""
+        if self._latest is not None:
+            self._finish(self._latest)
+        self._progress.stop()
+
+    def _finish(self, notice: Notice) -> None:
+        """A stage whose total was not known is complete at what it reached."""
+        if notice.total is None:
+            self._progress.update(self._tasks[notice.stage], total=max(1, notice.done))
+
+
+@contextmanager
+def progress(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Callable[[Notice], None]]:
+    """What to tell progress to: bars when `stream` (stderr) is a terminal, plain lines else; or nothing."""
+    stream = stream or sys.stderr
+    shown: _Progress
+    if quiet:
+        shown = Quiet()
+    elif stream.isatty():
+        from rich.console import Console
+
+        shown = Bars(Console(file=stream))
+    else:
+        shown = PlainLines(stream)
+    try:
+        yield shown.notice
+    finally:
+        shown.close()
+
+
+# --------------------------------------------------------------------------- the account at the end
+def show_summary(summary: Summary, *, stream: TextIO | None = None) -> None:
+    """Print the short account: verdict, both equations, what was broken, where the files are."""
+    console = _console(stream)
+    for part in _parts(summary):
+        console.print(part, soft_wrap=True)
+
+
+def _console(stream: TextIO | None) -> Console:
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def _parts(summary: Summary) -> Iterator[RenderableType]:
+    from rich.columns import Columns
+
+    tables = [table for table in (_rows_table(summary), _records_table(summary)) if table is not None]
+    if tables:
+        yield Columns(tables, padding=(0, 6))
+        yield ""
+    if summary.violations or summary.warnings:
+        yield _rules_table(summary)
+        yield ""
+    yield from _lines(summary)
+    yield _verdict(summary)
+
+
+def _verdict(summary: Summary) -> RenderableType:
+    from rich.text import Text
+
+    colour = {Exit.OK: "green", Exit.DONE_WITH_REJECTS: "yellow"}.get(Exit(summary.exit_code), "red")
+    verdict = Text(printable(summary.verdict), style=f"bold {colour}")
+    verdict.append(f" (exit {int(summary.exit_code)})", style="dim")
+    if summary.error is not None:
+        verdict.append("\n" + printable(summary.error.message), style="default")
+        if summary.error.cure:
+            verdict.append("\n" + printable(summary.error.cure), style="default")
+    return verdict
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    if summary.customers.complete is not None:
+        incomplete = _figure(summary.customers.incomplete)
+        yield f"customers   {_figure(summary.customers.complete)} complete, {incomplete} incomplete"
+    requests = summary.requests
+    if requests.sent or summary.command in ("sync", "apply", "demo", "resume", "backfill"):
+        yield f"requests    {requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"
+    for name, path in asdict(summary.artifacts).items():
+        if path:
+            yield f"{name:<11} {printable(path)}"
+    if summary.run_id:
+        yield f"run         {printable(summary.run_id)}"
+
+
+def _rows_table(summary: Summary) -> Table | None:
+    if summary.rows is None:
+        return None
+    counts = asdict(summary.rows)
+    return equation(("rows read",), [(counts["read"],)], {part: (counts[part],) for part in _ROW_PARTS})
+
+
+def _records_table(summary: Summary) -> Table | None:
+    kinds = {kind: counts for kind, counts in summary.records.items() if counts.planned}
+    if not kinds:
+        return None
+    whole = tuple(counts.planned for counts in kinds.values())
+    parts = {part: tuple(_part(counts, part) for counts in kinds.values()) for part in _RECORD_PARTS}
+    return equation(("planned", *(_PLURALS[kind.value] for kind in kinds)), [whole], parts)
+
+
+def _part(counts: RecordCounts, part: str) -> int | None:
+    figure: int | None = getattr(counts, part)
+    return figure
+
+
+def equation(
+    names: Sequence[str], whole: Sequence[Sequence[int | None]], parts: Mapping[str, Sequence[int | None]]
+) -> Table:
+    """A sum written as one reads it: the whole on top, `=` and `+` before its parts, a column for each sum.
+
+    Args:
+        names: what the whole is called, then a heading for each column when there is more than one.
+        whole: one row, a figure for each column.
+        parts: by name, a figure for each column.
+    """
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    for _ in whole[0]:
+        table.add_column(justify="right")
+    if names[1:]:
+        table.add_row("", *names[1:], style="bold")
+    table.add_row(f"  {names[0]}", *map(_figure, whole[0]), style="bold")
+    for position, (name, figures) in enumerate(parts.items()):
+        sign = "+" if position else "="
+        style = "yellow" if any(figures) and name in _ATTENTION else None
+        table.add_row(f"{sign} {name.replace('_', ' ')}", *map(_figure, figures), style=style)
+    return table
+
+
+_ATTENTION: Final = frozenset({"unreadable", "quarantined", "rejected", "blocked", "in_doubt", "not_sent"})
+
+
+def _figure(number: int | None) -> str:
+    return "not known" if number is None else f"{number:,}"
+
+
+def _rules_table(summary: Summary) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right")
+    table.add_column()
+    for title, counted in (
+        ("quarantined rows by broken rule", summary.violations),
+        ("warnings", summary.warnings),
+    ):
+        if not counted:
+            continue
+        table.add_row("", title, style="bold")
+        ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+        for rule, count in ranked[:TOP_RULES]:
+            table.add_row(_figure(count), printable(rule))
+        if len(ranked) > TOP_RULES:
+            table.add_row("…", f"{len(ranked) - TOP_RULES} more in the report")
+    return table
+
+
+def show_table(
+    headings: Sequence[str], lines: Sequence[Sequence[object]], *, stream: TextIO | None = None
+) -> None:
+    """Print a plain table; numbers to the right, foreign text made printable."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for position in range(len(headings)):
+        numbers = bool(lines) and all(isinstance(line[position], (int, float)) for line in lines)
+        table.add_column(justify="right" if numbers else "left", no_wrap=True)
+    table.add_row(*headings, style="bold")
+    for line in lines:
+        table.add_row(*(_cell(value) for value in line))
+    _console(stream).print(table, soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.2f}" if isinstance(value, float) else printable(str(value))
