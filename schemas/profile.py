@@ -170,7 +170,7 @@ class MeterPointSection(Section):
 
 
 class CoordinatesSection(Section):
-    """`[coordinates]`: what the two coordinate columns hold, in the columns' order, and where they may lie."""
+    """`[coordinates]`: what the two columns hold, in the columns' order, and where they may lie."""
 
     crs: Annotated[str, Field(pattern=r"^EPSG:[0-9]{4,6}$")] = "EPSG:4326"
     axes: Annotated[tuple[Axis, Axis], BeforeValidator(_plain_tuple)] = ("latitude", "longitude")
@@ -292,7 +292,7 @@ class Profile(Section):
         return self
 
     def headers(self) -> dict[str, str]:
-        """What to read: our name to their header. Headers only `location_from` names appear as `key:<header>`."""
+        """What to read: our name to their header; headers only `location_from` names are `key:<header>`."""
         keys = [part for part in self.identity.location_from if part not in CANONICAL]
         return self.columns.mapped() | {f"key:{header}": header for header in keys}
 
@@ -305,6 +305,7 @@ class Profile(Section):
 # ------------------------------------------------------------------ keys that contradict each other
 def _contradictions(profile: Profile) -> Iterator[str]:
     yield from _wrong_columns(profile)
+    yield from _wrong_filters(profile)
     yield from _wrong_dialect(profile.file)
     yield from _wrong_identity(profile)
     yield from _wrong_coordinates(profile)
@@ -321,9 +322,16 @@ def _wrong_columns(profile: Profile) -> Iterator[str]:
         yield "[columns] resource and resource_type come in pairs: name both headers or neither"
     if profile.export.of == "resources" and columns.resource is None:
         yield '[export] of = "resources" needs [columns] resource and resource_type'
+    for kind in ("location_type", "resource_type"):
+        if getattr(profile.values, kind) and kind not in columns.mapped():
+            yield f"[values.{kind}] needs [columns] {kind}: name its header"
+
+
+def _wrong_filters(profile: Profile) -> Iterator[str]:
+    columns = profile.columns
     for name in profile.keep:
         if name not in columns.mapped():
-            yield f"[keep] {name} is not a column of [columns]: add its header there{_nearest(name, CANONICAL)}"
+            yield f"[keep] {name} is not in [columns]: add its header there{_nearest(name, CANONICAL)}"
     for name, words in profile.keep.items():
         if not words:
             yield f"[keep] {name} lists no value, so no row would be kept: list at least one"
@@ -331,9 +339,6 @@ def _wrong_columns(profile: Profile) -> Iterator[str]:
         yield "[protect] values is missing: list the values of the protected column that protect a row"
     if columns.protected is None and profile.protect.values:
         yield "[protect] needs [columns] protected: name the header that holds the flag"
-    for kind in ("location_type", "resource_type"):
-        if getattr(profile.values, kind) and kind not in columns.mapped():
-            yield f"[values.{kind}] needs [columns] {kind}: name its header"
 
 
 def _wrong_dialect(file: FileSection) -> Iterator[str]:
@@ -348,7 +353,7 @@ def _wrong_dialect(file: FileSection) -> Iterator[str]:
 def _wrong_identity(profile: Profile) -> Iterator[str]:
     parts, mapped = profile.identity.location_from, profile.columns.mapped()
     if parts and profile.columns.location is not None:
-        yield "[identity] location_from is for exports without a location column: drop it or [columns] location"
+        yield "[identity] location_from is for exports without a location column: drop one of the two"
     for part in parts:
         if part in CANONICAL and part not in mapped:
             yield f"[identity] location_from names {part}, which is not in [columns]: add its header there"
@@ -360,16 +365,17 @@ def _wrong_coordinates(profile: Profile) -> Iterator[str]:
     section = profile.coordinates
     pair = set(section.axes)
     if pair not in ({"latitude", "longitude"}, {"northing", "easting"}):
-        yield "[coordinates] axes must be latitude and longitude, or northing and easting, in the columns' order"
+        yield "[coordinates] axes must be latitude and longitude, or northing and easting, in either order"
     elif section.crs in GEOGRAPHIC and "northing" in pair:
-        yield f"[coordinates] crs {section.crs} is in degrees, but axes says northing and easting: name the real crs"
+        yield f"[coordinates] crs {section.crs} is in degrees, not northing and easting: name the real crs"
     elif section.crs not in GEOGRAPHIC and "axes" not in section.model_fields_set:
-        yield f'[coordinates] crs {section.crs} needs axes: for example ["northing", "easting"], in the columns\' order'
+        yield f'[coordinates] crs {section.crs} needs axes, such as ["northing", "easting"]'
 
 
 def _wrong_meter_points(profile: Profile) -> Iterator[str]:
     if profile.meter_point.scheme is None and profile.columns.meter_point is not None:
-        yield f"[meter_point] scheme is missing: {profile.country} has none of its own; name one of {', '.join(SCHEMES)}"
+        known = ", ".join(SCHEMES)
+        yield f"[meter_point] scheme is missing: {profile.country} has none of its own; name one of {known}"
 
 
 # ------------------------------------------------------------------ sentences
