@@ -1,4 +1,4 @@
-"""The Energy Coordination API over HTTP: one client, its tokens, URLs and losses; `pipeline.ports.Api` fits."""
+"""The Energy Coordination API over HTTP: its client, tokens, URLs and losses. Fits `pipeline.ports.Api`."""
 
 from connectors.api.client import ApiClient
 from connectors.api.tokens import Secret

@@ -209,7 +209,9 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
         raise _UnusableError("content encoding")
     parts: list[bytes] = []
     size = 0
-    async for part in response.aiter_raw():
+    # The stream itself, not `aiter_raw`: it also serves in-process transports whose answer is already there.
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for part in response.stream:
         size += len(part)
         if size > max_bytes:
             raise _UnusableError("answer too large")
