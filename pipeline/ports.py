@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
 
 from schemas.exchange import Answer, Call, Lost, NoAnswer
+from schemas.ledger import ChunkRow, Draft, Leaf, State
 
 # The last four are values that connectors hold too, so they live in `schemas`; they belong to the `Api` port.
-__all__ = ["Answer", "Api", "Call", "Export", "Lost", "NoAnswer", "Notice", "RawBatch", "World"]
+__all__ = ["Answer", "Api", "Call", "Export", "Ledger", "Lost", "NoAnswer", "Notice", "RawBatch", "World"]
 
 
 # ------------------------------------------------------------------ exports
@@ -90,3 +91,83 @@ class Notice:
     done: int
     total: int | None
     unit: str
+
+
+# ------------------------------------------------------------------ the spool
+class RowSpool(Protocol):
+    """Tables of rows on disk, split into partitions by the column `bucket` (UInt8), which is not stored.
+
+    Every method raises `StorageError` when the disk is full, failing or damaged.
+    """
+
+    partitions: int
+
+    def append(self, table: str, rows: pl.DataFrame) -> None:
+        """Take rows into a table."""
+        ...
+
+    def read(self, table: str, partition: int) -> pl.DataFrame:
+        """One partition of a table, in the order of its rows; without columns when it has no row."""
+        ...
+
+    def drop(self, table: str) -> None:
+        """Forget a table."""
+        ...
+
+
+# ------------------------------------------------------------------ the ledger
+class Ledger(Protocol):
+    """The durable memory of intents, attempts and outcomes. Every method is one transaction.
+
+    Raises `StorageError` from any method when what it was told cannot be proven to be stored.
+    """
+
+    def intend(self, drafts: Sequence[Draft], *, now: float) -> list[ChunkRow]:
+        """Commit the intent to send new chunks; they are in flight from here on."""
+        ...
+
+    def hold(self, drafts: Sequence[Draft], *, state: State, reason: str) -> None:
+        """Record chunks that are not sent now."""
+        ...
+
+    def again(self, chunk_seq: int, *, now: float) -> ChunkRow:
+        """Commit the intent to send a planned chunk."""
+        ...
+
+    def settle(
+        self,
+        chunk_seq: int,
+        *,
+        state: State,
+        now: float,
+        status: int | None = None,
+        verdict: str = "",
+        reason: str | None = None,
+        message: str | None = None,
+        requests: int | None = None,
+    ) -> None:
+        """All records of a chunk ended alike."""
+        ...
+
+    def split(
+        self,
+        chunk_seq: int,
+        leaves: Sequence[Leaf],
+        *,
+        now: float,
+        status: int | None = None,
+        verdict: str = "",
+        requests: int | None = None,
+    ) -> list[ChunkRow]:
+        """The records of a chunk ended apart, or are to be sent apart."""
+        ...
+
+    def chunks(
+        self, *, states: Sequence[State], run_seq: int | None = None, phase: str | None = None
+    ) -> Iterator[ChunkRow]:
+        """Chunks in these states, oldest first."""
+        ...
+
+    def cursor(self, run_seq: int, phase: str, lane: int) -> int:
+        """How far the plan of a phase has been cut."""
+        ...

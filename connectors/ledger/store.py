@@ -186,7 +186,7 @@ class Ledger:
             connection.execute(
                 t.chunk.update()
                 .where(t.chunk.c.state == State.IN_FLIGHT)
-                .values(state=State.IN_DOUBT, reason="run_died", fence=self.fence)
+                .values(state=State.IN_DOUBT, reason="run_died", attempt_ended_at=now, fence=self.fence)
             )
             connection.execute(
                 t.run.update().where(t.run.c.state == "running").values(state="stopped", fence=self.fence)
@@ -425,7 +425,7 @@ class Ledger:
                         parent_seq=chunk_seq,
                     ),
                     leaf.state,
-                    attempt=parent.attempt,
+                    attempt=0 if leaf.state is State.PLANNED else parent.attempt,
                     reason=leaf.reason,
                     message=leaf.message,
                     attempt_ended_at=parent.attempt_ended_at

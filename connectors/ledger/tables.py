@@ -134,6 +134,7 @@ LEGAL_MOVES = (
     ("in_flight", "rejected"),
     ("in_flight", "in_doubt"),
     ("in_flight", "planned"),  # only with proof that nothing was applied
+    ("in_flight", "blocked"),  # the API says the parent is not there
     ("in_flight", "split"),
     ("in_doubt", "acknowledged"),
     ("in_doubt", "planned"),  # read as absent twice

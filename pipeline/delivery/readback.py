@@ -1,0 +1,146 @@
+"""Settle what is in doubt by reading it back: the only way to know after an answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from pipeline.delivery.answers import (
+    HeldLocation,
+    MalformedAnswer,
+    held_location,
+    held_resource,
+    held_user,
+    users_page,
+)
+from pipeline.delivery.calls import (
+    READ_USER_PAGE_SIZE,
+    Record,
+    read_location_call,
+    read_resource_call,
+    read_user_call,
+    read_users_page_call,
+)
+from pipeline.delivery.classifier import Expectation, Ruling, Verdict
+from pipeline.delivery.comparing import held_meter_points, same_location, same_resource
+from pipeline.holdings import DELETED, RELEASED
+from pipeline.phases import MANNERS, Phase
+from schemas.exchange import Answer, Call, NoAnswer
+from schemas.outcomes import Kind
+
+Asker = Callable[[Call, Expectation], Awaitable[tuple[Verdict, Answer | NoAnswer]]]
+"""Sends one read, with patience; what it returns may still be no answer."""
+
+
+class Found(StrEnum):
+    """What reading back told of one record."""
+
+    AS_SENT = "as_sent"
+    DIFFERENT = "different"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Reader:
+    """Reads records back by id; users also from the list, where that takes fewer requests.
+
+    Args:
+        ask: how a read is sent.
+        meter_point_keys: the keys the ledger knows meter points by.
+    """
+
+    def __init__(self, ask: Asker, meter_point_keys: Callable[[Sequence[str]], list[int]]) -> None:
+        self._ask = ask
+        self._keys = meter_point_keys
+
+    async def find(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
+        """What the API holds of each record, in order."""
+        if phase is Phase.CREATE_USERS:
+            listed = await self._listed_users(records)
+            rest = [record for record in records if record["id"] not in listed]
+            found = iter(await asyncio.gather(*(self._one(phase, record) for record in rest)))
+            return [Found.AS_SENT if record["id"] in listed else next(found) for record in records]
+        return list(await asyncio.gather(*(self._one(phase, record) for record in records)))
+
+    async def location(self, user_id: str, location_id: str) -> HeldLocation | Found:
+        """One location as it is held, or `ABSENT` or `UNKNOWN`."""
+        return await self._read(read_location_call(user_id, location_id), held_location)
+
+    async def user_is_there(self, user_id: str) -> Found:
+        """`AS_SENT` when the user exists: a user is only its id."""
+        held = await self._read(read_user_call(user_id), held_user)
+        if isinstance(held, Found):
+            return held
+        return Found.AS_SENT if held.user_id == user_id else Found.UNKNOWN
+
+    async def _one(self, phase: Phase, record: Record) -> Found:
+        kind = MANNERS[phase].kind
+        if kind is Kind.USER:
+            return await self.user_is_there(record["id"])
+        if kind is Kind.LOCATION:
+            held = await self.location(record["user_id"], record["id"])
+            return self._judge_location(record, held)
+        resource = await self._read(read_resource_call(record["id"]), held_resource)
+        if isinstance(resource, Found):
+            return resource
+        if record.get("body") is None:
+            return Found.AS_SENT
+        return (
+            Found.AS_SENT
+            if same_resource(record, orjson.loads(record["body"]), resource)
+            else Found.DIFFERENT
+        )
+
+    def _judge_location(self, record: Record, held: HeldLocation | Found) -> Found:
+        if record["digest"] in (RELEASED, DELETED):
+            return self._judge_release(record, held)
+        if isinstance(held, Found):
+            return held
+        if held.location_id != record["id"]:
+            return Found.UNKNOWN
+        if record.get("body") is None:  # the spool is lost: present is all that can be told
+            return Found.AS_SENT
+        return Found.AS_SENT if same_location(orjson.loads(record["body"]), held) else Found.DIFFERENT
+
+    def _judge_release(self, record: Record, held: HeldLocation | Found) -> Found:
+        """Let go: the location is gone, or holds no key but those it may keep."""
+        if isinstance(held, Found):
+            return Found.AS_SENT if held is Found.ABSENT else held
+        kept = set(record["meter_point_keys"] or ())
+        left = set(self._keys(held_meter_points(held)))
+        return Found.AS_SENT if left <= kept else Found.DIFFERENT
+
+    async def _read(self, request: tuple[Call, Expectation], shape: Callable[[bytes], Any]) -> Any:
+        verdict, answer = await self._ask(*request)
+        if verdict.ruling is Ruling.GONE:
+            return Found.ABSENT
+        if verdict.ruling is not Ruling.ANSWERED or not isinstance(answer, Answer):
+            return Found.UNKNOWN
+        try:
+            return shape(answer.body)
+        except MalformedAnswer:
+            return Found.UNKNOWN
+
+    async def _listed_users(self, records: Sequence[Record]) -> set[str]:
+        """Ids among `records` that the list of users shows. Being listed proves presence; not being does not."""
+        wanted = {record["id"] for record in records}
+        seen: set[str] = set()
+        if len(wanted) < 2 * READ_USER_PAGE_SIZE // 100:  # a handful is asked for by id at once
+            return seen
+        page, pages = 1, 1
+        while page <= pages:
+            told = await self._read(read_users_page_call(page), users_page)
+            if isinstance(told, Found):
+                return seen
+            if page == 1:
+                size = max(1, told.pagination.page_size)
+                pages = -(-told.pagination.total_records // size)
+                if pages > len(wanted):
+                    return seen
+            seen.update(user.user_id for user in told.users if user.user_id in wanted)
+            page += 1
+        return seen

@@ -1,0 +1,36 @@
+"""What the API is believed to hold: one page of records per kind and bucket, kept by acknowledged changes.
+
+Columns of a page: `id, user_id, location_id, digest, meter_point_keys, bucket, row, scope`. The digest is the
+one of the content that was *acknowledged*, never of one merely attempted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from pipeline.phases import MANNERS
+from schemas.ledger import MANIFEST_SCHEMA
+
+HOLDING_COLUMNS = [name for name in MANIFEST_SCHEMA.names() if name not in ("partition", "position")]
+KEY = ["user_id", "id"]
+
+RELEASED = "released"
+"""Digest of a location that gave up a meter point: whatever an export says of it next is a change."""
+
+DELETED = "deleted"
+"""Digest of a record that is known to be gone."""
+
+
+def merge(page: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
+    """The page after `records` were acknowledged, the later of two changes to one record winning."""
+    newest = records.select(HOLDING_COLUMNS).unique(KEY, keep="last", maintain_order=True)
+    kept = newest if page is None else pl.concat([page.join(newest, on=KEY, how="anti"), newest])
+    return kept.filter(pl.col("digest") != DELETED).sort(KEY)
+
+
+MERGES: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {
+    phase.value: (manner.kind.value, merge) for phase, manner in MANNERS.items()
+}
+"""How the ledger folds acknowledged chunks of each phase into its pages."""

@@ -1,0 +1,244 @@
+"""What must change at the API so that it holds what the exports say: compared set-wise, one partition at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import polars as pl
+
+from pipeline.holdings import HOLDING_COLUMNS, KEY, RELEASED
+from pipeline.phases import MANNERS, Phase
+from schemas.ledger import MANIFEST_SCHEMA
+from schemas.outcomes import Kind
+
+PLAN_SCHEMA = pl.Schema(
+    {name: dtype for name, dtype in MANIFEST_SCHEMA.items() if name not in ("partition", "position")}
+    | {"body": pl.String}
+)
+"""One line per record to change: what the ledger will know of it, and its JSON body."""
+
+_CREATES = {
+    Kind.USER: Phase.CREATE_USERS,
+    Kind.LOCATION: Phase.CREATE_LOCATIONS,
+    Kind.RESOURCE: Phase.CREATE_RESOURCES,
+    Kind.VEHICLE: Phase.CREATE_VEHICLES,
+}
+_UPDATES = {Kind.LOCATION: Phase.UPDATE_LOCATIONS, Kind.RESOURCE: Phase.REPLACE_RESOURCES}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One kind of one partition, compared with what is held.
+
+    Attributes:
+        create, update: in `PLAN_SCHEMA`.
+        unchanged: records that are there already with the same content.
+        vanished: held records the exports no longer name, as far as a full export speaks for them.
+    """
+
+    create: pl.DataFrame
+    update: pl.DataFrame
+    unchanged: int
+    vanished: pl.DataFrame
+
+
+def compare(
+    kind: Kind, records: pl.DataFrame, held: pl.DataFrame | None, full_scopes: Sequence[str]
+) -> Compared:
+    """Sort records into create, update and unchanged, and holdings into named and vanished.
+
+    A user is only its id, so it is never updated. A vehicle that changed is left as it is: there is no call
+    that changes one, and its only content beside the id is its type, which cannot differ.
+    """
+    if held is None or not held.height:
+        return Compared(_ordered(records), _empty(), 0, pl.DataFrame(schema=_held_schema()))
+    known = held.select(*KEY, pl.col("digest").alias("held_digest"))
+    matched = records.join(known, on=KEY, how="left", maintain_order="left")
+    is_new = pl.col("held_digest").is_null()
+    is_same = pl.col("held_digest") == pl.col("digest")
+    if kind not in _UPDATES:
+        is_same = pl.lit(value=True)
+    update = matched.filter(~is_new & ~is_same)
+    vanished = held.filter(pl.col("scope").is_in(list(full_scopes))).join(
+        records.select(KEY), on=KEY, how="anti"
+    )
+    create = matched.filter(is_new)
+    return Compared(
+        _ordered(create),
+        _ordered(update),
+        records.height - create.height - update.height,
+        vanished.select(HOLDING_COLUMNS),
+    )
+
+
+def phases_of(kind: Kind, compared: Compared) -> Iterator[tuple[Phase, pl.DataFrame]]:
+    """The phases that carry out a comparison, with their records."""
+    yield _CREATES[kind], compared.create
+    if kind in _UPDATES:
+        yield _UPDATES[kind], compared.update
+
+
+def _ordered(records: pl.DataFrame) -> pl.DataFrame:
+    """In key order: neighbours in the plan are neighbours in the ledger, and the order never depends on threads."""
+    return records.select(PLAN_SCHEMA.names()).cast(dict(PLAN_SCHEMA)).sort("bucket", *KEY)  # type: ignore[arg-type]
+
+
+def _empty() -> pl.DataFrame:
+    return pl.DataFrame(schema=PLAN_SCHEMA)
+
+
+def _held_schema() -> pl.Schema:
+    return pl.Schema({name: MANIFEST_SCHEMA[name] for name in HOLDING_COLUMNS})
+
+
+# ------------------------------------------------------------------ handover
+def claims(records: pl.DataFrame) -> pl.DataFrame:
+    """Meter points that created or updated locations want: `key, user_id, id`."""
+    return (
+        records.select(pl.col("meter_point_keys").alias("key"), "user_id", "id")
+        .explode("key")
+        .drop_nulls("key")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Meter points that pass from one location to another.
+
+    Attributes:
+        releases: holdings that must give up the keys in `released_keys` first (`PLAN_SCHEMA` and
+            `released_keys`); their body is null: what remains is read back when it is their turn.
+        moved: meter points released and given on.
+        reported: meter points claimed from a holder we may not touch (a delta export says nothing of it).
+    """
+
+    releases: pl.DataFrame
+    moved: int
+    reported: int
+
+
+def handover(wanted: pl.DataFrame, held: pl.DataFrame, *, full_scopes: Sequence[str]) -> Handover:
+    """Find who holds a wanted meter point now.
+
+    Args:
+        wanted: `claims` of all records that change.
+        held: holdings of locations, any number of buckets.
+        full_scopes: profiles whose full export is in this run: only for those may a holder be told to let go.
+    """
+    holders = (
+        held.select(*HOLDING_COLUMNS)
+        .with_columns(pl.col("meter_point_keys").alias("key"))
+        .explode("key")
+        .drop_nulls("key")
+        .join(
+            wanted.select("key", pl.col("user_id").alias("new_user"), pl.col("id").alias("new_id")), on="key"
+        )
+        .filter((pl.col("user_id") != pl.col("new_user")) | (pl.col("id") != pl.col("new_id")))
+    )
+    ours = holders.filter(pl.col("scope").is_in(list(full_scopes)))
+    releases = (
+        ours.group_by(*KEY, maintain_order=True)
+        .agg(
+            pl.all().exclude("key", "new_user", "new_id").first(),
+            pl.col("key").unique().sort().alias("released_keys"),
+        )
+        .with_columns(
+            pl.col("meter_point_keys").list.set_difference("released_keys"),
+            pl.lit(RELEASED).alias("digest"),
+            pl.lit(None, dtype=pl.String).alias("body"),
+        )
+    )
+    return Handover(
+        releases.select(*PLAN_SCHEMA.names(), "released_keys").sort("bucket", *KEY),
+        moved=ours["key"].n_unique() if ours.height else 0,
+        reported=holders.height - ours.height,
+    )
+
+
+# ------------------------------------------------------------------ the plan
+@dataclass(frozen=True, slots=True)
+class KindPlan:
+    """Counts of one kind: `planned = create + update + release + unchanged`."""
+
+    create: int = 0
+    update: int = 0
+    release: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+
+    @property
+    def planned(self) -> int:
+        """Records this run answers for."""
+        return self.create + self.update + self.release + self.unchanged
+
+    def plus(self, other: KindPlan) -> KindPlan:
+        """The sum of two plans of one kind."""
+        mine, theirs = asdict(self), asdict(other)
+        return KindPlan(**{name: mine[name] + theirs[name] for name in mine})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, in numbers; the records are in the spool.
+
+    Attributes:
+        digest: names exactly this plan; `apply` and `--approve` are bound to it.
+        counts: per kind.
+        phase_sizes: records per phase.
+        partitions: how many partitions the plan has.
+        users: distinct users any record of the run belongs to.
+    """
+
+    digest: str
+    counts: Mapping[Kind, KindPlan]
+    phase_sizes: Mapping[Phase, int]
+    partitions: int
+    users: int
+    handovers_moved: int = 0
+    handovers_reported: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def requests(self, chunk_size: int) -> int:
+        """HTTP requests that change something, without retries and splits."""
+        total = 0
+        for phase, size in self.phase_sizes.items():
+            total += -(-size // chunk_size) if MANNERS[phase].batch else size
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` reads it back."""
+        return {
+            "digest": self.digest,
+            "counts": {kind.value: asdict(counts) for kind, counts in self.counts.items()},
+            "phase_sizes": {phase.value: size for phase, size in self.phase_sizes.items()},
+            "partitions": self.partitions,
+            "users": self.users,
+            "handovers_moved": self.handovers_moved,
+            "handovers_reported": self.handovers_reported,
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Plan:
+        """Read back what `to_json` wrote."""
+        return cls(
+            **{
+                **document,
+                "counts": {Kind(kind): KindPlan(**counts) for kind, counts in document["counts"].items()},
+                "phase_sizes": {Phase(phase): size for phase, size in document["phase_sizes"].items()},
+            }
+        )
+
+
+def plan_digest(parts: Iterable[tuple[Phase, pl.DataFrame]]) -> str:
+    """A name for a plan by its content: phase, ids and digests in the order of sending."""
+    sha = hashlib.sha256()
+    for phase, records in parts:
+        sha.update(f"{phase}\x1d{records.height}\x1d".encode())
+        if records.height:
+            line = pl.concat_str("user_id", "id", "digest", separator="\x1f").str.join("\x1e")
+            sha.update(records.select(line).item().encode())
+    return sha.hexdigest()[:32]
