@@ -131,7 +131,7 @@ def configure(directory: Path, *, level: int = logging.INFO) -> Path | None:
 
     _remove_handlers()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         handler: logging.Handler = _PrivateFile(
             directory / LOG_NAME, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="ascii"
         )

@@ -46,14 +46,17 @@ class Needs(IntEnum):
 
 
 class Secret:
-    """A text that shows itself to nobody by accident: not in a repr, an f-string, a traceback or a pickle."""
+    """A text that shows itself to nobody by accident: not in a repr, an f-string, a traceback or a pickle.
+
+    Has the method of pydantic's `SecretStr` that connectors ask for, without the cost of importing pydantic.
+    """
 
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def reveal(self) -> str:
+    def get_secret_value(self) -> str:
         """The text itself, for the one place that needs it."""
         return self._text
 
@@ -112,7 +115,7 @@ class Settings:
         """The id key as bytes: decoded when it is hex of at least 32 bytes, else its UTF-8 text."""
         if self.id_key is None:
             raise SettingsError("METERFEED_ID_KEY is not set.", cure=CURE)
-        return _key_bytes(self.id_key.reveal())
+        return _key_bytes(self.id_key.get_secret_value())
 
 
 CURE: Final = "docs/configuration.md lists every setting; `meterfeed sandbox` prints a set to try with."

@@ -44,7 +44,7 @@ def test_defaults_are_those_of_the_documentation():
     assert (settings.environment, settings.chunk_size, settings.concurrency) == (Environment.SANDBOX, 1000, 8)
     assert (settings.rate, settings.settle) == (None, 30.0)
     assert settings.data_dir == default_data_dir()
-    assert settings.ledger.reveal() == f"sqlite:///{settings.data_dir}/ledger.sqlite"
+    assert settings.ledger.get_secret_value() == f"sqlite:///{settings.data_dir}/ledger.sqlite"
 
 
 def test_default_data_directory_is_that_of_the_checkout(tmp_path, monkeypatch):
