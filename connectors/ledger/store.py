@@ -153,11 +153,25 @@ class Ledger:
     engine: sa.Engine
     path: Path | None
     fence: int = 0
+    _open: sa.Connection | None = None
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
+        if self._open is not None:
+            yield self._open
+            return
         with _storage_trouble(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let every method called inside share one transaction: all of them are stored, or none is."""
+        with self._transaction() as connection:
+            self._open = connection
+            try:
+                yield
+            finally:
+                self._open = None
 
     # ------------------------------------------------------------ opening
     def prepare(self, identity: Identity, now: float) -> None:

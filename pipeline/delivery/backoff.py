@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: full jitter, which spreads a crowd best; the server may ask more."""
+"""How long to wait before the next attempt: full jitter, which spreads a crowd; at least what was asked for."""
 
 from __future__ import annotations
 
