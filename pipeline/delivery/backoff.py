@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: full jitter, which spreads a crowd; at least what was asked for."""
+"""How long to wait before the next attempt: full jitter, which spreads a crowd, or what the server asked."""
 
 from __future__ import annotations
 
