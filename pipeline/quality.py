@@ -13,7 +13,8 @@ import shapely
 from pipeline.sketch import DistinctCount, hashes
 from schemas.masking import masked_id, shape_of
 from schemas.quality import (
-    BIN_DEGREES,
+    BIN_LATITUDE,
+    BIN_LONGITUDE,
     SMALLEST_GROUP,
     ColumnProfile,
     CustomerFigures,
@@ -224,8 +225,8 @@ class QualityGauge:
         self._without_coordinates += rows.height - placed.height
         areas = (
             placed.select(
-                (pl.col("latitude") / BIN_DEGREES).floor().cast(pl.Int32),
-                (pl.col("longitude") / BIN_DEGREES).floor().cast(pl.Int32),
+                (pl.col("latitude") / BIN_LATITUDE).floor().cast(pl.Int32),
+                (pl.col("longitude") / BIN_LONGITUDE).floor().cast(pl.Int32),
                 pl.col("row").is_in(bad.implode()).alias("quarantined"),
             )
             .group_by("latitude", "longitude", "quarantined")
@@ -386,7 +387,7 @@ class QualityGauge:
             else:
                 shown.setdefault((latitude, longitude), [0, 0])[quarantined] = rows
         areas = tuple(
-            MapArea(latitude * BIN_DEGREES, longitude * BIN_DEGREES, good, quarantined)
+            MapArea(latitude * BIN_LATITUDE, longitude * BIN_LONGITUDE, good, quarantined)
             for (latitude, longitude), (good, quarantined) in sorted(shown.items())
         )
         return MapFigure(areas=areas, hidden=hidden, without=self._without_coordinates)

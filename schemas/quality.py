@@ -14,8 +14,8 @@ import msgspec
 QUALITY_VERSION = 1
 SMALLEST_GROUP = 5
 """Rows a prefix or a map area must have to be shown."""
-BIN_DEGREES = 0.5
-"""Edge of a map area in degrees: at least 5 km by 55 km anywhere below 84° N."""
+BIN_LATITUDE, BIN_LONGITUDE = 0.5, 1.0
+"""Edges of a map area in degrees: 55 km from south to north, and as much from west to east at 60° N."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class RulePair:
 
 @dataclass(frozen=True, slots=True)
 class MapArea:
-    """A square of `BIN_DEGREES`: its south-west corner, rows that are good and rows in quarantine.
+    """An area of the map: its south-west corner in degrees, rows that are good and rows in quarantine.
 
     A count below `SMALLEST_GROUP` is 0 here and added to `MapFigure.hidden`.
     """
@@ -118,7 +118,8 @@ class MapFigure:
     areas: tuple[MapArea, ...]
     hidden: int
     without: int
-    bin_degrees: float = BIN_DEGREES
+    latitude_step: float = BIN_LATITUDE
+    longitude_step: float = BIN_LONGITUDE
 
 
 @dataclass(frozen=True, slots=True)

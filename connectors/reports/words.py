@@ -1,0 +1,136 @@
+"""Figures and codes as people read them. Every number of a page is written by one of these."""
+
+from __future__ import annotations
+
+from schemas.outcomes import Exit, Kind, Outcome, RowClass
+
+THIN = "\u202f"
+"""Narrow no-break space between thousands, as the Nordic countries and the SI write it."""
+NOT_KNOWN = "–"
+
+ROW_LABELS = {
+    RowClass.MAPPED: "mapped to records",
+    RowClass.DUPLICATE: "duplicates",
+    RowClass.FILTERED: "filtered",
+    RowClass.QUARANTINED: "in quarantine",
+    RowClass.UNREADABLE: "unreadable",
+}
+KIND_LABELS = {
+    Kind.USER: "users",
+    Kind.LOCATION: "locations",
+    Kind.RESOURCE: "resources",
+    Kind.VEHICLE: "vehicles",
+}
+OUTCOME_LABELS = {
+    Outcome.CREATED: "created",
+    Outcome.UPDATED: "updated",
+    Outcome.UNCHANGED: "unchanged",
+    Outcome.REJECTED: "rejected",
+    Outcome.BLOCKED: "blocked",
+    Outcome.IN_DOUBT: "in doubt",
+    Outcome.NOT_SENT: "not sent",
+}
+OUTCOME_MEANING = {
+    Outcome.REJECTED: "The API refused them, alone and after reading back.",
+    Outcome.BLOCKED: "They were never sent, because what they hang on is not in place.",
+    Outcome.IN_DOUBT: "They were sent and no answer came: they may or may not be there.",
+    Outcome.NOT_SENT: "The run stopped before their turn.",
+}
+OUTCOME_CURE = {
+    Outcome.REJECTED: "Mend the row named here in the export, or in the rejected file, and load it again.",
+    Outcome.BLOCKED: "Settle their user or location first; `meterfeed resume` then sends them by itself.",
+    Outcome.IN_DOUBT: "Run `meterfeed resume`: it reads back before it sends anything again.",
+    Outcome.NOT_SENT: "Run `meterfeed resume` to send them.",
+}
+STATUS = {
+    Exit.OK: "good",
+    Exit.DONE_WITH_REJECTS: "attention",
+    Exit.IN_DOUBT: "doubt",
+    Exit.UNAVAILABLE: "doubt",
+    Exit.INTERRUPTED: "doubt",
+    Exit.TERMINATED: "doubt",
+}
+STATUS_WORD = {"good": "Done", "attention": "Look at this", "doubt": "Not finished", "stop": "Stopped"}
+STATUS_MARK = {"good": "✓", "attention": "!", "doubt": "?", "stop": "✕"}
+
+
+def status(exit_code: int) -> str:
+    """The class of a verdict: good, attention, doubt or stop."""
+    known = exit_code in set(Exit)
+    return STATUS.get(Exit(exit_code), "stop") if known else "stop"
+
+
+def number(value: float | None) -> str:
+    """A count with thin spaces between thousands; a dash for what is not known."""
+    if value is None:
+        return NOT_KNOWN
+    return f"{value:,.0f}".replace(",", THIN)
+
+
+def share(part: float | None, whole: float | None) -> str:
+    """A share in per cent; never 0 % for something, never 100 % for less than all."""
+    if part is None or not whole:
+        return NOT_KNOWN
+    return per_cent(part / whole)
+
+
+def per_cent(ratio: float | None) -> str:
+    """A ratio in per cent, with as many digits as tell it from nothing and from all."""
+    if ratio is None:
+        return NOT_KNOWN
+    value = 100 * ratio
+    if 0 < value < 0.05:
+        return f"<{THIN}0.1{THIN}%"
+    if 99.95 <= value < 100:
+        return f">{THIN}99.9{THIN}%"
+    return f"{value:.1f}".removesuffix(".0") + f"{THIN}%"
+
+
+def seconds(value: float | None) -> str:
+    """A duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if value is None:
+        return NOT_KNOWN
+    if value < 10:
+        return f"{value:.1f}{THIN}s" if value >= 0.05 or value == 0 else f"<{THIN}0.1{THIN}s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole}{THIN}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}{THIN}min {rest}{THIN}s" if rest else f"{minutes}{THIN}min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{THIN}h {minutes}{THIN}min" if minutes else f"{hours}{THIN}h"
+
+
+def byte_size(value: int | None) -> str:
+    """A size in bytes, kB, MB or GB (powers of ten)."""
+    if value is None:
+        return NOT_KNOWN
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f}{THIN}{unit}"
+    return f"{value}{THIN}bytes" if value != 1 else f"1{THIN}byte"
+
+
+def sentence(name: str) -> str:
+    """A rule or code as a sentence: `meter_point_id_has_18_digits` is "Meter point id has 18 digits"."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def moment(text: str | None) -> str:
+    """An ISO 8601 instant in UTC as `2026-03-01 04:05 UTC`; other text as it is."""
+    if not text:
+        return NOT_KNOWN
+    if len(text) >= 16 and text[10] == "T":
+        return f"{text[:10]} {text[11:16]} UTC"
+    return text
+
+
+def change(before: float | None, after: float | None) -> str:
+    """The difference with its sign, "no change", or a dash when either is not known."""
+    if before is None or after is None:
+        return NOT_KNOWN
+    if after == before:
+        return "no change"
+    return f"{'+' if after > before else '−'}{number(abs(after - before))}"
