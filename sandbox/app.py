@@ -100,8 +100,17 @@ def _is_local(host: str) -> bool:
         return False
 
 
-async def _deliver(answer: Answer, receive: Receive, send: Send, transport: asyncio.Transport | None) -> bool:
-    """Send an answer as its delivery says; True if all of it was handed to a connection still open."""
+async def _deliver(
+    answer: Answer,
+    receive: Receive,
+    send: Send,
+    transport: asyncio.Transport | None,
+    report: Callable[[], None],
+) -> None:
+    """Send an answer as its delivery says; `report` is called before its last byte goes out.
+
+    Before, not after: a client that has the whole answer must find it in the log as delivered.
+    """
     delivery = answer.delivery
     if delivery.after and not await _wait(delivery.after, receive):
         return
