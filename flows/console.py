@@ -227,7 +227,7 @@ def _lines(summary: Summary) -> Iterator[str]:
         incomplete = _figure(summary.customers.incomplete)
         yield f"customers   {_figure(summary.customers.complete)} complete, {incomplete} incomplete"
     requests = summary.requests
-    if requests.sent or summary.command in ("sync", "apply", "demo", "resume", "backfill"):
+    if requests.sent or any(counts.planned for counts in summary.records.values()):
         yield f"requests    {requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"
     for name, path in asdict(summary.artifacts).items():
         if path:
@@ -309,6 +309,11 @@ def _rules_table(summary: Summary) -> Table:
         if len(ranked) > TOP_RULES:
             table.add_row("…", f"{len(ranked) - TOP_RULES} more in the report")
     return table
+
+
+def show_line(text: str, *, stream: TextIO | None = None) -> None:
+    """Print one line of text as it is, but for what steers a terminal."""
+    _console(stream).print(printable(text), soft_wrap=True)
 
 
 def show_table(

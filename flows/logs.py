@@ -121,8 +121,10 @@ class _PrivateFile(RotatingFileHandler):
         self.unwritten += 1
 
 
-def configure(directory: Path, *, level: int = logging.INFO) -> Path | None:
+def configure(directory: Path | None, *, level: int = logging.INFO) -> Path | None:
     """Send every log of this process to `directory`/meterfeed.jsonl, in place of an earlier one.
+
+    Without a directory logs go nowhere, never to the terminal.
 
     Returns:
         The path; None if it cannot be written, which is no reason not to work.
@@ -130,13 +132,8 @@ def configure(directory: Path, *, level: int = logging.INFO) -> Path | None:
     import structlog
 
     _remove_handlers()
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handler: logging.Handler = _PrivateFile(
-            directory / LOG_NAME, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="ascii"
-        )
-    except OSError:
-        handler = logging.NullHandler()
+    handler = _file_handler(directory) if directory else None
+    handler = handler or logging.NullHandler()
     handler.setFormatter(_JsonLines())
     handler.set_name("meterfeed")
     root = logging.getLogger()
@@ -152,7 +149,17 @@ def configure(directory: Path, *, level: int = logging.INFO) -> Path | None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    return directory / LOG_NAME if isinstance(handler, _PrivateFile) else None
+    return Path(handler.baseFilename) if isinstance(handler, _PrivateFile) else None
+
+
+def _file_handler(directory: Path) -> logging.Handler | None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _PrivateFile(
+            directory / LOG_NAME, maxBytes=FILE_BYTES, backupCount=FILE_COUNT, encoding="ascii"
+        )
+    except OSError:
+        return None
 
 
 def _remove_handlers() -> None:

@@ -1,0 +1,196 @@
+"""What has happened: `runs`, `report`. They read; nothing is sent and nothing locked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from flows import console
+from flows.commands.options import AsJson, example
+from flows.conduct import Session, conduct
+from flows.endings import usage_ending
+from flows.settings import Needs, Settings
+from schemas.outcomes import Exit
+from schemas.summary import Artifacts, Summary
+
+SUMMARY_FILE: Final = "summary.json"
+
+
+def register(app: typer.Typer) -> None:
+    """Make the commands of this module known."""
+    app.command(epilog=example("meterfeed runs", "meterfeed runs --limit 5 --json"))(runs)
+    app.command(epilog=example("meterfeed report", "meterfeed report 20260101T020000-1a2b"))(report)
+
+
+def runs(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of this data directory, newest first."""
+
+    async def work(session: Session) -> Summary:
+        listed = _listed(session.settings)[:limit]
+        verdict = f"{len(listed)} runs." if listed else "No run yet."
+        return Summary(
+            None, "runs", session.settings.environment.value, Exit.OK, verdict, extra={"runs": listed}
+        )
+
+    conduct("runs", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_runs)
+
+
+def report(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run as `runs` lists it; the newest if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the pages of a run again and say where they are."""
+
+    async def work(session: Session) -> Summary:
+        from connectors.reports.write import rebuild_reports
+
+        found = [
+            document
+            for document in _summaries(session.settings.data_dir)
+            if run in (None, document["run_id"])
+        ]
+        if not found:
+            return usage_ending("There is no such run here; `meterfeed runs` lists them.", command="report")
+        newest = max(found, key=lambda document: document.get("started_at") or "")
+        artifacts = rebuild_reports(session.settings.data_dir / newest["folder"])
+        return _told_again(newest, artifacts)
+
+    conduct("report", work, as_json=as_json, needs=Needs.NOTHING, quiet=True)
+
+
+def _told_again(document: Mapping[str, Any], artifacts: Artifacts) -> Summary:
+    """The figures of a run under the ending of this command: the pages were built."""
+    own = (
+        "command",
+        "exit_code",
+        "verdict",
+        "artifacts",
+        "error",
+        "run_id",
+        "environment",
+        "summary_version",
+        "folder",
+    )
+    figures = {name: value for name, value in document.items() if name not in own}
+    return Summary(
+        run_id=document["run_id"],
+        command="report",
+        environment=document.get("environment", ""),
+        exit_code=Exit.OK,
+        verdict=f"Of that run: {document['verdict']}",
+        artifacts=artifacts,
+        extra={**figures, "run": {name: document[name] for name in ("command", "exit_code", "verdict")}},
+    )
+
+
+# ------------------------------------------------------------------ what is on disk and in the ledger
+def _listed(settings: Settings) -> list[dict[str, Any]]:
+    """Every run known by its folder or by the ledger, newest first."""
+    lines = {line["run_id"]: line for line in _from_ledger(settings)}
+    for document in _summaries(settings.data_dir):
+        lines[document["run_id"]] = {**lines.get(document["run_id"], {}), **_line(document)}
+    return sorted(lines.values(), key=lambda line: (line["started_at"] or "", line["run_id"]), reverse=True)
+
+
+def _summaries(data_dir: Path) -> Iterator[dict[str, Any]]:
+    """The summary of every run folder, with the folder's name; what is no summary is passed over."""
+    for path in sorted(data_dir.glob(f"*/{SUMMARY_FILE}")):
+        try:
+            document = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(document, dict) and isinstance(document.get("run_id"), str):
+            yield {**document, "folder": path.parent.name}
+
+
+def _from_ledger(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Runs as the ledger remembers them, also those that never came to write a summary."""
+    from connectors.ledger.store import read_ledger
+
+    ledger = read_ledger(settings.ledger.get_secret_value())
+    if ledger is None:
+        return
+    for row in ledger.runs():
+        yield {
+            **_line({}),
+            "run_id": row.run_id,
+            "command": row.command,
+            "state": row.state,
+            "started_at": _utc(row.started_at),
+            "ended_at": _utc(row.ended_at),
+            "exit_code": row.exit_code,
+        }
+
+
+def _line(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a run that a list shows; None: not known."""
+    rows = document.get("rows") or {}
+    read, set_aside = rows.get("read"), (rows.get("quarantined") or 0) + (rows.get("unreadable") or 0)
+    records = [
+        counts for counts in (document.get("records") or {}).values() if counts.get("planned") is not None
+    ]
+    figures = {
+        name: sum(counts.get(name) or 0 for counts in records) if records else None
+        for name in (
+            "planned",
+            "created",
+            "updated",
+            "unchanged",
+            "rejected",
+            "blocked",
+            "in_doubt",
+            "not_sent",
+        )
+    }
+    return {
+        "run_id": document.get("run_id"),
+        "command": document.get("command"),
+        "state": "settled" if document.get("exit_code") in (Exit.OK, Exit.DONE_WITH_REJECTS) else "stopped",
+        "started_at": document.get("started_at"),
+        "ended_at": document.get("ended_at"),
+        "exit_code": document.get("exit_code"),
+        "rows": read,
+        "quarantined_share": set_aside / read if read else None,
+        **figures,
+    }
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _show_runs(summary: Summary) -> None:
+    columns = ("run_id", "started_at", "command", "exit_code", "rows", "quarantined_share")
+    records = ("created", "updated", "unchanged", "rejected", "in_doubt", "not_sent")
+    lines = [
+        [_shown(name, line[name]) for name in (*columns, *records)] for line in summary.extra.get("runs", [])
+    ]
+    if lines:
+        headings = (
+            "run",
+            "started",
+            "command",
+            "exit",
+            "rows",
+            "quarantined",
+            *(n.replace("_", " ") for n in records),
+        )
+        console.show_table(headings, lines)
+    if not lines or summary.error:
+        console.show_summary(summary)
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name == "quarantined_share":
+        return "" if value is None else f"{value:.2%}"
+    return value[:19].replace("T", " ") if name == "started_at" and value else value

@@ -1,0 +1,145 @@
+"""What every command has in common: settings, log, progress, signals, one ending.
+
+A command is a coroutine from a `Session` to a `Summary`. Here it is run, and however it ends, exactly one
+account of it is printed: a JSON object with `--json`, a short table without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from flows import console, logs, signals
+from flows.endings import Interrupted, ending
+from flows.settings import Needs, Settings, load_settings
+from flows.signals import Stop
+from schemas.summary import Summary
+
+if TYPE_CHECKING:
+    from pipeline.ports import Notice
+
+Work = Callable[["Session"], Awaitable[Summary]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a command is given: the settings, where to tell progress, whether to stop, how to speak early."""
+
+    settings: Settings
+    notice: Callable[[Notice], None]
+    stop: Stop
+    announce: Callable[[Summary], None]
+    """Prints the account now, for a command that goes on working; it is not printed again at the end."""
+
+
+def conduct(
+    command: str,
+    work: Work,
+    *,
+    as_json: bool,
+    needs: Needs = Needs.API,
+    quiet: bool = False,
+    environ: Mapping[str, str] | None = None,
+    show: Callable[[Summary], None] = console.show_summary,
+) -> None:
+    """Run a command, print its account, leave with its exit code.
+
+    Args:
+        command: its name, as in the summary.
+        work: does it.
+        as_json: print the summary as one JSON object, and nothing else on stdout.
+        needs: which settings must be there.
+        quiet: show no progress.
+        environ: instead of the process's environment.
+        show: prints the account for people.
+
+    Raises:
+        typer.Exit: always.
+    """
+    stdout = sys.stdout
+    announced: list[Summary] = []
+
+    def announce(summary: Summary) -> None:
+        if not announced:
+            announced.append(summary)
+            _print(summary, stdout, as_json=as_json, show=show)
+
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        summary = _carried_out(
+            command, work, announce, as_json=as_json, needs=needs, quiet=quiet, environ=environ
+        )
+    announce(summary)
+    raise typer.Exit(int(summary.exit_code))
+
+
+def _print(summary: Summary, stdout: TextIO, *, as_json: bool, show: Callable[[Summary], None]) -> None:
+    if as_json:
+        print_document(summary.to_json(), stdout)
+        return
+    with unbroken_pipe(stdout):
+        show(summary)
+
+
+def _carried_out(
+    command: str,
+    work: Work,
+    announce: Callable[[Summary], None],
+    *,
+    as_json: bool,
+    needs: Needs,
+    quiet: bool,
+    environ: Mapping[str, str] | None,
+) -> Summary:
+    """The summary of the command, whatever happens."""
+    import structlog
+
+    log = structlog.get_logger("flows")
+    environment = ""
+
+    def at_once(code: int) -> None:
+        """The second signal: no time for more than the bare ending, written past every buffer."""
+        if as_json:
+            gone = ending(KeyboardInterrupt(), command=command, environment=environment).to_json()
+            os.write(1, (json.dumps({**gone, "exit_code": code}) + "\n").encode())
+
+    logs.configure(None)
+    try:
+        settings = load_settings(environ, needs=needs)
+        environment = settings.environment.value
+        logs.configure(settings.data_dir)
+        log.info("command started", command=command, environment=environment)
+        with console.progress(quiet=quiet) as notice:
+            summary = signals.run(
+                lambda stop: work(Session(settings, notice, stop, announce)), at_once=at_once
+            )
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError, Interrupted) as error:  # the one place
+        summary = ending(error, command=command, environment=environment)
+        log.exception("command stopped", command=command, exit_code=summary.exit_code)
+    log.info("command ended", command=command, exit_code=summary.exit_code, run_id=summary.run_id)
+    return summary
+
+
+def print_document(document: Mapping[str, Any], stdout: TextIO | None = None) -> None:
+    """Print one JSON object on one line of ASCII, which every terminal and every encoding can carry."""
+    stdout = stdout or sys.stdout
+    with unbroken_pipe(stdout):
+        stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def unbroken_pipe(stdout: TextIO) -> Iterator[None]:
+    """Bear a reader that went away (`| head`): the work is done, its exit code stands."""
+    try:
+        yield
+        stdout.flush()
+    except BrokenPipeError:
+        # Python would complain again when it flushes at the end: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
