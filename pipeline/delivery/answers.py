@@ -80,8 +80,8 @@ def _finite(text: str) -> float:
 
 def _check_depth(value: Json) -> None:
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level for child in _children(parent)]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
         if not level:
             return
     raise MalformedAnswer("too deep")

@@ -41,7 +41,7 @@ def server_message(body: bytes, sent: Sequence[Key] = ()) -> str:
     other invisible characters are written as escapes.
     """
     text = _TAG.sub(" ", "; ".join(_texts(body))[:_LOOKED_AT])
-    text = re.sub(r"[ \t\r\n]+", " ", text).strip()[: 5 * MAX_SHOWN]
+    text = re.sub(r"[ \t\r\n]+", " ", text).strip(" ")[: 5 * MAX_SHOWN]
     for identifier in sorted(_identifiers(sent), key=len, reverse=True):
         if identifier in text:
             text = re.sub(rf"(?<!\w){re.escape(identifier)}(?!\w)", "<id>", text)
