@@ -22,6 +22,7 @@ MESSAGE_LIMIT = 200
 
 _UUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{8}([0-9a-f]{4})\b", re.IGNORECASE | re.ASCII)
 _LONG_NUMBER = re.compile(r"[0-9](?:[ \u00a0.\-]?[0-9]){5,}", re.ASCII)
+_ID_IN_NAME = re.compile(r"[0-9]{9,}", re.ASCII)
 _EMAIL = re.compile(r"[^\s@<>\"']{1,64}@[^\s@<>\"']{1,190}")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|\x9b[0-?]*[ -/]*[@-~]")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -59,6 +60,16 @@ def masked_text(text: str | None, *, limit: int = MESSAGE_LIMIT) -> str:
     clean = _EMAIL.sub("…@…", clean)
     clean = _UUID.sub(r"…\1", clean)
     clean = _LONG_NUMBER.sub(lambda found: masked_id(re.sub(r"[^0-9]", "", found[0])), clean)
+    return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
+
+
+def masked_name(text: str | None, *, limit: int = 120) -> str:
+    """A file name that is fit to repeat: ids of nine digits or more are masked, dates stay readable.
+
+    Exports of the Norwegian hub carry the meter point in their name.
+    """
+    clean = _EMAIL.sub("…@…", printable((text or "")[: 20 * limit]))
+    clean = _ID_IN_NAME.sub(lambda found: masked_id(found[0]), clean)
     return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
 
 

@@ -11,12 +11,13 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 from xml.etree import ElementTree as ET
 
 import altair as alt
 import vl_convert
 
+Align = Literal["left", "center", "right"]
 WIDTH = 420
 """Width of a picture in points; the page scales it down on small screens."""
 TEXT_SIZE = 12
@@ -45,7 +46,7 @@ class Text:
     x: float
     y: float
     text: str
-    align: str = "left"
+    align: Align = "left"
     strong: bool = False
 
 
@@ -76,17 +77,18 @@ def stroked_by(field: str) -> alt.Stroke:
 
 def boxes(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     """Rectangles from (x, y) to (x2, y2), filled with their colour."""
-    return (
+    chart: alt.Chart = (
         layer_of(rows)
         .mark_rect(cornerRadius=1.5)
         .encode(x_at("x"), y_at("y"), alt.X2("x2:Q"), alt.Y2("y2:Q"), filled_by("colour"))
     )
+    return chart
 
 
 def text_layers(words: Sequence[Text]) -> list[alt.Chart]:
     """One layer per alignment and weight."""
     layers = []
-    for align in ("left", "right", "center"):
+    for align in get_args(Align):
         for strong in (True, False):
             chosen = [word for word in words if word.align == align and word.strong == strong]
             if chosen:
@@ -94,8 +96,8 @@ def text_layers(words: Sequence[Text]) -> list[alt.Chart]:
     return layers
 
 
-def _text_layer(words: Sequence[Text], align: str, *, strong: bool) -> alt.Chart:
-    return (
+def _text_layer(words: Sequence[Text], align: Align, *, strong: bool) -> alt.Chart:
+    chart: alt.Chart = (
         layer_of([{"x": word.x, "y": word.y, "text": word.text} for word in words])
         .mark_text(
             align=align,
@@ -106,6 +108,7 @@ def _text_layer(words: Sequence[Text], align: str, *, strong: bool) -> alt.Chart
         )
         .encode(x_at("x"), y_at("y"), alt.Text("text:N"))
     )
+    return chart
 
 
 def drawn(layers: Sequence[alt.Chart], *, width: int, height: int, caption: Caption) -> str:

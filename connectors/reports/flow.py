@@ -10,6 +10,7 @@ import altair as alt
 
 from connectors.reports.drawing import (
     WIDTH,
+    Align,
     Caption,
     Text,
     boxes,
@@ -93,7 +94,8 @@ def _column(
     nodes: Sequence[Node], heights: Sequence[float], side: int, height: int
 ) -> tuple[list[float], list[dict[str, Any]], list[Text]]:
     """Where the ribbons of each node begin, its bar and its two lines of text."""
-    bar, word, align = (_LEFT, _LEFT - 6, "right") if side == 0 else (_RIGHT, _RIGHT + _BAR + 6, "left")
+    bar, word = (_LEFT, _LEFT - 6) if side == 0 else (_RIGHT, _RIGHT + _BAR + 6)
+    align: Align = "right" if side == 0 else "left"
     top = (height - sum(max(tall, _SLOT) + _GAP for tall in heights) + _GAP) / 2
     starts, bars, texts = [], [], []
     for node, tall in zip(nodes, heights, strict=True):

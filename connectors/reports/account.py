@@ -1,0 +1,88 @@
+"""What must be true of a run's figures before a page may show them."""
+
+from __future__ import annotations
+
+from schemas.details import RunDetails
+from schemas.errors import AccountError
+from schemas.outcomes import Exit, Outcome
+from schemas.quality import QualityFigures
+from schemas.summary import Summary
+
+EXPLAINED = (Outcome.REJECTED, Outcome.BLOCKED, Outcome.IN_DOUBT)
+"""Outcomes that need a reason for each record."""
+
+
+def outcome_total(summary: Summary, outcome: Outcome) -> int:
+    """Records of all kinds with this outcome; unknown counts as none."""
+    return sum(getattr(counts, outcome.value) or 0 for counts in summary.records.values())
+
+
+def check_account(summary: Summary, details: RunDetails, quality: QualityFigures | None) -> None:
+    """Refuse figures that contradict each other.
+
+    Raises:
+        AccountError: naming the two figures that disagree.
+    """
+    summary.check()
+    _check_sources(summary)
+    _check_reasons(summary, details)
+    _check_exit(summary)
+    if quality is not None:
+        _check_quality(summary, quality)
+
+
+def _must_equal(what: str, figure: int, other: str, expected: int) -> None:
+    if figure != expected:
+        raise AccountError(f"{what} {figure} is not {other} {expected}")
+
+
+def _check_sources(summary: Summary) -> None:
+    rows = [source.rows for source in summary.sources]
+    if summary.rows is not None and rows and None not in rows:
+        total = sum(count for count in rows if count is not None)
+        _must_equal("the sum of the sources' rows", total, "the rows read", summary.rows.read)
+
+
+def _check_reasons(summary: Summary, details: RunDetails) -> None:
+    """Reasons may be left out altogether, but what is there must add up, kind by kind."""
+    for outcome in EXPLAINED:
+        for kind, counts in summary.records.items():
+            given = [
+                entry.count for entry in details.reasons if (entry.outcome, entry.kind) == (outcome, kind)
+            ]
+            if given:
+                expected = getattr(counts, outcome.value) or 0
+                _must_equal(f"the reasons for {outcome} {kind} records", sum(given), "their number", expected)
+
+
+def _check_exit(summary: Summary) -> None:
+    """Exit 0 is a promise."""
+    if summary.exit_code != Exit.OK:
+        return
+    rows = summary.rows
+    broken = {
+        "quarantined rows": rows.quarantined if rows else 0,
+        "unreadable rows": rows.unreadable if rows else 0,
+        **{f"{outcome} records": outcome_total(summary, outcome) for outcome in EXPLAINED},
+    }
+    for what, count in broken.items():
+        if count:
+            raise AccountError(f"exit code 0, yet {count} {what}")
+
+
+def _check_quality(summary: Summary, quality: QualityFigures) -> None:
+    if summary.rows is None:
+        raise AccountError(f"{quality.rows} rows measured, yet no row is in the account")
+    rows = summary.rows
+    judged = rows.read - rows.unreadable - rows.filtered
+    _must_equal("the rows measured", quality.rows, "the rows read less unreadable and filtered", judged)
+    _must_equal(
+        "the rows measured as quarantined", quality.quarantined, "those in the account", rows.quarantined
+    )
+    unreadable = sum(figure.rows for figure in quality.unreadable)
+    _must_equal("the unreadable lines by reason", unreadable, "those in the account", rows.unreadable)
+    counted = {**summary.warnings, **summary.violations}
+    for figure in quality.rules:
+        _must_equal(
+            f"the rows breaking {figure.rule}", figure.rows, "its violations", counted.get(figure.rule, 0)
+        )
