@@ -91,7 +91,7 @@ class Settings:
         token_url: of the OAuth2 token endpoint; None as above.
         client_id: OAuth2 client; None as above.
         client_secret: OAuth2 secret; None as above.
-        id_key: the secret key of record ids; None as above. `id_key_bytes()` decodes it.
+        id_key: the secret key of record ids; None as above. `id_key_text()` gives its one spelling.
         chunk_size: records per batch request, at most.
         concurrency: requests in flight, at most.
         rate: requests per second, at most; None for no limit of ours.
@@ -111,11 +111,12 @@ class Settings:
     rate: float | None
     settle: float
 
-    def id_key_bytes(self) -> bytes:
-        """The id key as bytes: decoded when it is hex of at least 32 bytes, else its UTF-8 text."""
+    def id_key_text(self) -> str:
+        """The id key in one spelling: hex in lower case, other text as it is."""
         if self.id_key is None:
             raise SettingsError("METERFEED_ID_KEY is not set.", cure=CURE)
-        return _key_bytes(self.id_key.get_secret_value())
+        text = self.id_key.get_secret_value()
+        return text.lower() if _is_hex_key(text) else text
 
 
 CURE: Final = "docs/configuration.md lists every setting; `meterfeed sandbox` prints a set to try with."
@@ -169,14 +170,12 @@ def _secret(text: str) -> Secret:
     return Secret(_text(text))
 
 
-def _key_bytes(text: str) -> bytes:
-    if _HEX.fullmatch(text) and len(text) >= 2 * ID_KEY_BYTES:
-        return bytes.fromhex(text)
-    return text.encode()
+def _is_hex_key(text: str) -> bool:
+    return len(text) >= 2 * ID_KEY_BYTES and _HEX.fullmatch(text) is not None
 
 
 def _id_key(text: str) -> Secret:
-    if len(_key_bytes(_text(text))) < ID_KEY_BYTES:
+    if len(_text(text).encode()) < ID_KEY_BYTES:
         raise _ValueProblemError(f"must be hex or text of at least {ID_KEY_BYTES} bytes")
     return Secret(text)
 

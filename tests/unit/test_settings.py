@@ -125,15 +125,21 @@ def test_a_wrong_value_is_named(name, value):
     assert f"METERFEED_{name}" in complaint(**{f"METERFEED_{name}": value})
 
 
-def test_id_key_is_hex_or_text():
-    assert load_settings(COMPLETE).id_key_bytes() == bytes.fromhex(KEY)
-    text = "en hemmelighet på 32 tegn eller mer"
-    assert load_settings({**COMPLETE, "METERFEED_ID_KEY": text}).id_key_bytes() == text.encode()
+@pytest.mark.parametrize(
+    ("given", "one_spelling"),
+    [
+        (KEY, KEY),
+        (KEY.upper(), KEY),
+        ("en hemmelighet på 32 Tegn eller mer", "en hemmelighet på 32 Tegn eller mer"),
+    ],
+)
+def test_a_key_has_one_spelling(given, one_spelling):
+    assert load_settings({**COMPLETE, "METERFEED_ID_KEY": given}).id_key_text() == one_spelling
 
 
 def test_a_key_not_given_is_a_settings_error():
     with pytest.raises(SettingsError, match="METERFEED_ID_KEY"):
-        load_settings({}, needs=Needs.NOTHING).id_key_bytes()
+        load_settings({}, needs=Needs.NOTHING).id_key_text()
 
 
 def test_secrets_come_from_files(tmp_path):
