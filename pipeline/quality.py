@@ -29,6 +29,10 @@ from schemas.quality import (
 )
 
 EXAMPLES_PER_RULE = 5
+AREAS_KEPT = 5_000
+"""Map areas kept, the fullest; the customers of one country fill some hundreds."""
+FILES_KEPT = 50
+"""Files named per rule, the worst first."""
 SHARES_SHOWN = 8
 """Lengths, prefixes and values named per column; the rest is "other"."""
 PREFIX_LENGTH = 7
@@ -326,7 +330,10 @@ class QualityGauge:
                 severity=rule.severity,
                 rows=rule.rows,
                 alone=rule.alone,
-                by_file=tuple((self._file(source), rows) for source, rows in sorted(rule.by_source.items())),
+                by_file=tuple(
+                    (self._file(source), rows)
+                    for source, rows in sorted(rule.by_source.items(), key=lambda item: (-item[1], item[0]))
+                )[:FILES_KEPT],
                 examples=tuple(
                     ViolationExample(self._file(row >> SOURCE_SHIFT), row & _LINE_MASK, *example)
                     for row, example in rule.examples.items()
@@ -386,9 +393,11 @@ class QualityGauge:
                 hidden += rows
             else:
                 shown.setdefault((latitude, longitude), [0, 0])[quarantined] = rows
+        largest = sorted(shown.items(), key=lambda area: (-sum(area[1]), area[0]))
+        hidden += sum(sum(counts) for _, counts in largest[AREAS_KEPT:])
         areas = tuple(
             MapArea(latitude * BIN_LATITUDE, longitude * BIN_LONGITUDE, good, quarantined)
-            for (latitude, longitude), (good, quarantined) in sorted(shown.items())
+            for (latitude, longitude), (good, quarantined) in sorted(largest[:AREAS_KEPT])
         )
         return MapFigure(areas=areas, hidden=hidden, without=self._without_coordinates)
 

@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import polars as pl
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from connectors.artifacts import RunFolder
+from connectors.reports.account import check_account
+from connectors.reports.history import Document, names_at, text_at
+from connectors.reports.index_page import index_page
+from connectors.reports.plain import junit_report, text_report
+from connectors.reports.quality_page import quality_page
+from connectors.reports.reconciliation import FILES, report_page
+from connectors.reports.tables import OUTCOMES, VIOLATIONS, Table, write_csv_copy
+from connectors.reports.trends import load_runs, load_summary
 from schemas.details import RunDetails
+from schemas.errors import AccountError, StorageError
+from schemas.outcomes import Kind, Outcome
 from schemas.quality import QualityFigures
-from schemas.summary import Artifacts, Summary
+from schemas.summary import (
+    Artifacts,
+    Customers,
+    ErrorEntry,
+    RecordCounts,
+    RequestCounts,
+    RowCounts,
+    SourceEntry,
+    Summary,
+)
+
+HISTORY_SHOWN = 24
+PAGES = ("report.html", "quality.html")
+Counts = dict[tuple[str, ...], int]
+_OUTLINES = Path(__file__).resolve().parents[2] / "data" / "reference" / "outlines.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Earlier runs a run is compared with: the last one of its profile, and those before, oldest first."""
+
+    previous: Document | None
+    history: tuple[Document, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Which runs they are, so that the pages can be made again."""
+        return {
+            "previous": text_at(self.previous, "run_id") or None,
+            "history": [text_at(run, "run_id") for run in self.history],
+        }
 
 
 def write_run_reports(
@@ -17,13 +63,15 @@ def write_run_reports(
     *,
     details: RunDetails,
     quality: QualityFigures | None,
-    previous: Mapping[str, Any] | None,
-    history: Sequence[Mapping[str, Any]] = (),
+    previous: Document | None,
+    history: Sequence[Document] | None = None,
 ) -> Artifacts:
-    """Write report.html, quality.html (when there are figures), the CSV copies, report.txt and summary.json.
+    """Write the pages, report.txt, junit.xml, CSV copies and, last, summary.json into the run folder.
 
     `outcomes.parquet`, `violations.parquet` and `quarantine.parquet` are written before by those who own
-    the frames; what lies in the folder is copied to CSV and named in the artifacts.
+    the frames; what lies in the folder is checked against the account, copied to CSV and named in the
+    artifacts. `summary.json` holds `details`, `quality` and `compared_with` as well. quality.html is
+    written when there are figures.
 
     Args:
         folder: the run folder; must exist.
@@ -31,23 +79,212 @@ def write_run_reports(
         details: reasons, examples, stages, guards.
         quality: figures of the rows, or None.
         previous: the `summary.json` of the last run of the same profile, or None.
-        history: earlier `summary.json` documents of the same profile, oldest first.
+        history: earlier `summary.json` documents of the same profile, oldest first; None: those found in
+            the folders beside this one.
 
     Returns:
         The artifacts, to put into the summary that is shown.
 
     Raises:
-        AccountError: an equation does not hold, or two figures disagree; nothing is written.
+        AccountError: an equation does not hold, or two figures disagree; no page is written.
         StorageError: the folder cannot be written to.
     """
-    raise NotImplementedError
+    if history is None:
+        history = earlier_runs(folder, summary, details)
+    return _write(folder, summary, details, quality, Comparison(previous, tuple(history[-HISTORY_SHOWN:])))
 
 
 def rebuild_reports(folder: Path) -> Artifacts:
-    """Render the pages again from `summary.json` in the run folder: same bytes as the first time."""
-    raise NotImplementedError
+    """Render the pages again from `summary.json` in the run folder: same bytes as the first time.
+
+    Raises:
+        AccountError: the summary contradicts itself.
+        StorageError: it is missing, damaged, or the folder cannot be written to.
+    """
+    document = load_summary(folder)
+    if document is None:
+        raise StorageError(
+            f"There is no readable summary.json in {folder.name}.",
+            cure="Name another run: `meterfeed runs` lists them.",
+        )
+    try:
+        summary, details, quality = read_summary(document)
+    except (msgspec.ValidationError, TypeError, ValueError, KeyError) as error:
+        raise StorageError(f"summary.json in {folder.name} is damaged ({type(error).__name__}).") from None
+    beside = {run.run_id: run.document for run in load_runs(folder.parent)}
+    comparison = Comparison(
+        previous=beside.get(text_at(document, "compared_with", "previous")),
+        history=tuple(beside[name] for name in _compared(document) if name in beside),
+    )
+    return _write(folder, summary, details, quality, comparison)
+
+
+def _compared(document: Document) -> tuple[str, ...]:
+    return names_at(document, "compared_with", "history")
 
 
 def write_index(runs: Path) -> Path:
-    """Write `index.html` over all run folders below `runs` and return its path."""
-    raise NotImplementedError
+    """Write `index.html` over all run folders below `runs` and return its path.
+
+    Raises:
+        StorageError: the folder cannot be read or written to.
+    """
+    found = load_runs(runs)
+    pages = {
+        run.folder: tuple(page for page in PAGES if (runs / run.folder / page).is_file()) for run in found
+    }
+    with RunFolder(runs) as folder:
+        return folder.write("index.html", index_page(found, pages=pages))
+
+
+def earlier_runs(folder: Path, summary: Summary, details: RunDetails) -> list[Document]:
+    """Summaries of runs of the same profiles and environment that lie beside a run folder, oldest first."""
+    group = (", ".join(details.profiles), summary.environment)
+    found: list[Run] = [
+        run for run in load_runs(folder.parent) if run.group == group and run.folder != folder.name
+    ]
+    return [
+        run.document for run in found if text_at(run.document, "started_at") < (summary.started_at or "~")
+    ]
+
+
+def summary_document(
+    summary: Summary, details: RunDetails, quality: QualityFigures | None, comparison: Comparison
+) -> dict[str, Any]:
+    """Everything the pages show, as it is written to `summary.json`."""
+    return {
+        **summary.to_json(),
+        "details": details.to_json(),
+        "quality": quality.to_json() if quality is not None else None,
+        "compared_with": comparison.to_json(),
+    }
+
+
+def read_summary(document: Document) -> tuple[Summary, RunDetails, QualityFigures | None]:
+    """The inverse of `summary_document`, without the comparison.
+
+    Raises:
+        msgspec.ValidationError: a value is not of its type.
+        KeyError: a figure that must be there is missing.
+    """
+    ours = {"summary_version", "details", "quality", "compared_with"}
+    named = {field.name for field in fields(Summary)} - {"extra"}
+    known = {name: value for name, value in document.items() if name in named}
+    known["sources"] = tuple(msgspec.convert(document.get("sources") or [], list[SourceEntry]))
+    known["records"] = {kind: msgspec.convert(document["records"][kind], RecordCounts) for kind in Kind}
+    for name, shape in (("customers", Customers), ("requests", RequestCounts), ("artifacts", Artifacts)):
+        known[name] = msgspec.convert(document.get(name) or {}, shape)
+    known["rows"] = msgspec.convert(document.get("rows"), RowCounts | None)
+    known["error"] = msgspec.convert(document.get("error"), ErrorEntry | None)
+    extra = {name: value for name, value in document.items() if name not in named | ours}
+    quality = document.get("quality")
+    return (
+        Summary(**known, extra=extra),
+        RunDetails.from_json(document.get("details") or {}),
+        QualityFigures.from_json(quality) if quality else None,
+    )
+
+
+# ------------------------------------------------------------------ writing
+def _write(
+    folder: Path,
+    summary: Summary,
+    details: RunDetails,
+    quality: QualityFigures | None,
+    comparison: Comparison,
+) -> Artifacts:
+    check_account(summary, details, quality)
+    with RunFolder(folder) as run:
+        tables = [table for table in (OUTCOMES, VIOLATIONS) if run.has(table.file)]
+        _check_tables(folder, summary, {table.name for table in tables})
+        made = {
+            "report.html",
+            "report.txt",
+            "junit.xml",
+            "summary.json",
+            *(f"{table.name}.csv" for table in tables),
+        }
+        if quality is not None:
+            made.add("quality.html")
+        files = sorted(name for name in FILES if name in made or run.has(name))
+        artifacts = _artifacts(folder, summary.artifacts, set(files))
+        summary = replace(summary, artifacts=artifacts)
+        pages = {
+            "report.html": report_page(
+                summary, details=details, quality=quality, previous=comparison.previous, files=files
+            ),
+            "report.txt": text_report(summary, details),
+            "junit.xml": junit_report(summary, details),
+        }
+        if quality is not None:
+            pages["quality.html"] = quality_page(
+                summary,
+                details=details,
+                quality=quality,
+                history=comparison.history,
+                outlines=_outlines(),
+                files=files,
+            )
+        for table in tables:
+            write_csv_copy(run, table)
+        for name, content in pages.items():
+            run.write(name, content)
+        document = summary_document(summary, details, quality, comparison)
+        run.write("summary.json", msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    return artifacts
+
+
+def _artifacts(folder: Path, given: Artifacts, files: set[str]) -> Artifacts:
+    """What the caller named, and what lies in the folder under its agreed name."""
+    agreed = {
+        "report": "report.html",
+        "quality": "quality.html",
+        "quarantine": "quarantine.parquet",
+        "correction": "correction.csv",
+        "outcomes": "outcomes.parquet",
+        "violations": "violations.parquet",
+    }
+    found = {field: str(folder / name) for field, name in agreed.items() if name in files}
+    return replace(given, **{field: path for field, path in found.items() if getattr(given, field) is None})
+
+
+def _check_tables(folder: Path, summary: Summary, names: set[str]) -> None:
+    """The tables beside the pages must tell the same story as the account.
+
+    Raises:
+        AccountError: they do not.
+    """
+    if OUTCOMES.name in names:
+        records = {
+            (kind.value, outcome.value): getattr(counts, outcome.value) or 0
+            for kind, counts in summary.records.items()
+            for outcome in Outcome
+        }
+        _must_agree(OUTCOMES, _grouped(folder / OUTCOMES.file, "kind", "outcome"), records)
+    if VIOLATIONS.name in names:
+        rules = {(rule,): rows for rule, rows in {**summary.warnings, **summary.violations}.items()}
+        _must_agree(VIOLATIONS, _grouped(folder / VIOLATIONS.file, "rule"), rules)
+
+
+def _must_agree(table: Table, lines: Counts, account: Counts) -> None:
+    for names in sorted({*lines, *account}):
+        told, expected = lines.get(names, 0), account.get(names, 0)
+        if told != expected:
+            what = " ".join(names)
+            raise AccountError(f"{table.file} has {told} lines of {what}, the account {expected}")
+
+
+def _grouped(path: Path, *columns: str) -> Counts:
+    """Lines of a table per combination of some columns."""
+    try:
+        found = pl.scan_parquet(path).group_by(*columns).len().collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(f"Cannot read {path.name} ({type(error).__name__}).") from None
+    return {tuple(names): count for *names, count in found.iter_rows()}
+
+
+def _outlines() -> list[BaseGeometry]:
+    """Outlines of the countries we know, for the map; none when the reference data is not installed."""
+    if not _OUTLINES.is_file():
+        return []
+    return list(shapely.from_wkb(pl.read_parquet(_OUTLINES)["wkb"].to_list()))
