@@ -1,0 +1,148 @@
+"""The one place where connectors are put into the ports of the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from connectors.api import ApiClient
+from connectors.exports import open_exports
+from connectors.ledger import open_ledger
+from connectors.ledger.journal import Journal
+from connectors.profiles import load_profiles
+from connectors.reference import load_reference
+from connectors.shelf import FileShelf
+from flows.settings import CURE, Settings
+from pipeline import run as story
+from pipeline.job import fingerprint
+from pipeline.order import Opened, Order, Ports
+from pipeline.ports import Api, Durable, LedgerBook, Notice, World
+from pipeline.session import InterruptedEarly
+from schemas.errors import SettingsError
+from schemas.ledger import Identity
+from schemas.profile import Profile
+from schemas.summary import Summary
+
+NO_KEY: Final = "nothing is sent under this key, which is no secret"
+"""What ids are made with where they stay on this machine and no key is set."""
+
+COMMANDS: Final = {
+    "quality": story.quality,
+    "plan": story.plan,
+    "sync": story.sync,
+    "apply": story.apply,
+    "resume": story.resume,
+}
+"""The commands that run through the pipeline."""
+
+
+async def carry_out(
+    command: str,
+    *,
+    settings: Settings,
+    exports: Sequence[str] = (),
+    profiles: Sequence[str] = (),
+    approve: str | None = None,
+    run: str | None = None,
+    notice: Callable[[Notice], None] = lambda _notice: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Carry out one command of the pipeline.
+
+    Args:
+        command: a name of `COMMANDS`.
+        settings: where and how.
+        exports: files, folders, globs or URLs.
+        profiles: paths or names; each export is read by the first that fits.
+        approve: digest of a plan a person let through.
+        run: a run or plan, for the commands that take one.
+        notice: told of progress.
+        stopping: whether somebody asked the run to end.
+
+    Raises:
+        MeterfeedError: what stopped it before there was an account.
+        asyncio.CancelledError: it was asked to end before there was an account.
+    """
+    order = Order(
+        command=command,
+        environment=settings.environment.value,
+        exports=tuple(exports),
+        profiles=load_profiles(profiles) if exports else (),
+        approve=approve,
+        run=run,
+    )
+    try:
+        return await COMMANDS[command](order, ports_of(settings, notice=notice, stopping=stopping))
+    except InterruptedEarly:
+        raise asyncio.CancelledError from None
+
+
+def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: Callable[[], bool]) -> Ports:
+    """The world as these settings describe it; nothing is opened yet."""
+    world = World(
+        now=time.time,
+        monotonic=time.monotonic,
+        sleep=asyncio.sleep,
+        random=random.SystemRandom().random,
+        notice=notice,
+    )
+    return Ports(
+        world=world,
+        open_exports=_opened,
+        shelf=FileShelf(settings.data_dir),
+        reference=load_reference(),
+        key=NO_KEY if settings.id_key is None else settings.id_key_text(),
+        ledger=lambda: _ledger(settings, world),
+        api=lambda: _api(settings, world),
+        chunk_records=settings.chunk_size,
+        concurrency=settings.concurrency,
+        settle_seconds=settings.settle,
+        stopping=stopping,
+    )
+
+
+def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:
+    return [(export, export.profile) for export in open_exports(arguments, profiles)]
+
+
+@asynccontextmanager
+async def _ledger(settings: Settings, world: World) -> AsyncIterator[tuple[LedgerBook, Durable]]:
+    """The ledger under its lock, with the journal that commits for many at once."""
+    url = settings.ledger.get_secret_value()
+    with open_ledger(
+        url, data_dir=settings.data_dir, identity=_identity(settings), now=world.now()
+    ) as ledger:
+        async with Journal(ledger) as journal:
+            yield ledger, journal
+
+
+@asynccontextmanager
+async def _api(settings: Settings, world: World) -> AsyncIterator[Api]:
+    if settings.client_secret is None:
+        raise SettingsError("METERFEED_CLIENT_SECRET is not set.", cure=CURE)
+    client = ApiClient(
+        settings.base_url or "",
+        settings.token_url or "",
+        settings.client_id or "",
+        settings.client_secret,
+        monotonic=world.monotonic,
+        sleep=world.sleep,
+        random=world.random,
+        rate=settings.rate,
+        max_connections=settings.concurrency,
+    )
+    async with client:
+        yield client
+
+
+def _identity(settings: Settings) -> Identity:
+    """Whose ledger this is. The client id is named by a keyed hash, so the ledger does not give it away."""
+    key = settings.id_key_text()
+    tenant = hmac.new(key.encode(), (settings.client_id or "").encode(), hashlib.sha256).hexdigest()[:16]
+    return Identity(tenant=tenant, base_url=settings.base_url or "", key=fingerprint(key))
