@@ -440,7 +440,8 @@ def _closed() -> Iterator[Case]:
     yield case("meter points as JSON", "PQ6", parquet(table(MålepunktID=json)), refused=("MålepunktID",))
     codec = bytearray(GOOD)
     footer = GOOD[-FOOTER:]
-    place = len(GOOD) - FOOTER + footer.index(b"Kundenr" + b"\x15\x02") + len("Kundenr") + 1
+    name = b"Kundenr"
+    place = len(GOOD) - FOOTER + footer.index(name + b"\x15\x02") + len(name) + 1
     codec[place] = 2 * 40
     yield case("an unknown compression", "PQ6", bytes(codec), refused=())
 
@@ -469,7 +470,7 @@ def _folders() -> Iterator[Case]:
             place=folder(*files),
             profile=PARQUET,
             rows=ROWS * len([file for file, _ in files if file.endswith(".parquet")]),
-            refused=(),
+            refused=None if files else (),
         )
 
 

@@ -373,6 +373,7 @@ def _resources() -> Iterator[Case]:
     header = "Kundenr;Anlegg;MålepunktID;EnhetID;Enhetstype"
     profile = {
         "export": {"of": "resources"},
+        "file": {"multiline": None},
         "columns": {**columns, "location_type": None, "latitude": None, "longitude": None, "status": None},
         "values": {"location_type": None, **words},
         "keep": {},

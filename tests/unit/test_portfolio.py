@@ -202,3 +202,23 @@ def test_every_sample_export_has_its_truth_beside_it():
     }
     exports = [path for path in samples.iterdir() if path.suffix in (".csv", ".parquet")]
     assert all(path.name in truths or path.stem in truths for path in exports)
+
+
+@pytest.mark.parametrize(
+    ("name", "country"),
+    [("norwegian", "NO"), ("danish", "DK"), ("finnish", "FI"), ("british", "GB"), ("german", "DE")],
+)
+def test_homes_lie_inside_their_country_and_the_place_abroad_far_outside(name, country):
+    import shapely
+
+    dialect = DIALECTS[name]
+    outlines = pq.read_table(REPOSITORY / "data" / "reference" / "outlines.parquet").to_pylist()
+    land = shapely.from_wkb(next(line["wkb"] for line in outlines if line["country"] == country))
+
+    def box(corners):
+        return shapely.box(*(edge / 100_000 for edge in (
+            corners.second_low, corners.first_low, corners.second_high, corners.first_high
+        )))  # fmt: skip
+
+    assert all(land.contains(box(corners)) for corners in dialect.boxes)
+    assert land.distance(box(dialect.abroad)) > 1
