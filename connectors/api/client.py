@@ -24,6 +24,7 @@ from connectors.api.losses import loss
 from connectors.api.rate import RateLimit
 from connectors.api.tokens import Secret, Token, Tokens
 from connectors.api.urls import checked_origin, origin, url_under
+from connectors.api.wire import CONNECTING, Wire
 from schemas.errors import SettingsError
 from schemas.exchange import Answer, Call, Lost, NoAnswer
 
@@ -93,7 +94,7 @@ class ApiClient:
         self._http = httpx.AsyncClient(
             transport=transport or _network(ssl_context, max_connections),
             headers={"user-agent": user_agent, "accept": "application/json", "accept-encoding": "identity"},
-            timeout=httpx.Timeout(deadline_seconds, connect=min(_CONNECT_SECONDS, deadline_seconds)),
+            timeout=None,  # noqa: S113  the deadline in `_exchange` covers everything, per read it would not
             follow_redirects=False,
             trust_env=False,
         )
@@ -187,13 +188,14 @@ class ApiClient:
                     await response.aclose()
                     self._http.cookies.clear()
         except TimeoutError:
-            return NoAnswer(Lost.IN_DOUBT, "deadline", self._monotonic() - started)
+            lost = Lost.NOT_SENT if CONNECTING in request.extensions else Lost.IN_DOUBT
+            return NoAnswer(lost, "deadline", self._monotonic() - started)
         except (httpx.HTTPError, OSError) as error:
             lost, cause = loss(error)
             return NoAnswer(lost, cause, self._monotonic() - started)
         except _UnusableError as unusable:
             return NoAnswer(Lost.IN_DOUBT, unusable.cause, self._monotonic() - started)
-        return Answer(response.status_code, dict(response.headers), body, self._monotonic() - started)
+        return Answer(response.status_code, dict(response.headers.items()), body, self._monotonic() - started)
 
 
 class _UnusableError(Exception):
@@ -220,15 +222,11 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def _network(ssl_context: ssl.SSLContext | None, max_connections: int) -> httpx.AsyncBaseTransport:
-    return httpx.AsyncHTTPTransport(
-        verify=ssl_context or httpx.create_ssl_context(trust_env=False),
-        trust_env=False,
-        retries=0,
-        limits=httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=_IDLE_SECONDS,
-        ),
+    return Wire(
+        ssl_context or httpx.create_ssl_context(trust_env=False),
+        max_connections=max_connections,
+        connect_seconds=_CONNECT_SECONDS,
+        idle_seconds=_IDLE_SECONDS,
     )
 
 
