@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from flows import console, logs, signals
-from flows.endings import Interrupted, ending
+from flows.endings import Interrupted, ending, interrupted_by
 from flows.settings import Needs, Settings, load_settings
 from flows.signals import Stop
 from schemas.summary import Summary
@@ -117,9 +117,12 @@ def _carried_out(
         logs.configure(settings.data_dir)
         log.info("command started", command=command, environment=environment)
         with console.progress(quiet=quiet) as notice:
-            summary = signals.run(
-                lambda stop: work(Session(settings, notice, stop, announce)), at_once=at_once
-            )
+
+            async def watched(stop: Stop) -> Summary:
+                summary = await work(Session(settings, notice, stop, announce))
+                return interrupted_by(stop.signal, summary)
+
+            summary = signals.run(watched, at_once=at_once)
     except (Exception, KeyboardInterrupt, asyncio.CancelledError, Interrupted) as error:  # the one place
         summary = ending(error, command=command, environment=environment)
         log.exception("command stopped", command=command, exit_code=summary.exit_code)

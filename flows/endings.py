@@ -26,7 +26,7 @@ _BY_SIGNAL: Final = {Signals.SIGINT: Exit.INTERRUPTED, Signals.SIGTERM: Exit.TER
 class Interrupted(BaseException):
     """A signal asked the work to end, and it did. Like `KeyboardInterrupt`, not to be caught as an error."""
 
-    def __init__(self, signal: Signals) -> None:
+    def __init__(self, signal: Signals = Signals.SIGINT) -> None:
         super().__init__(signal.name)
         self.signal = signal
 
@@ -89,6 +89,14 @@ def ending(
         run_id=None, command=command, environment=environment, exit_code=Exit.OK, verdict=""
     )
     return replace(told, exit_code=exit_of(error), verdict=verdict_of(error), error=entry_of(error))
+
+
+def interrupted_by(signal: Signals | None, summary: Summary) -> Summary:
+    """The summary of an interrupted run, with the exit code of the signal; the pipeline knows only that it was."""
+    if signal is None or summary.exit_code != Exit.INTERRUPTED:
+        return summary
+    code = exit_of_signal(signal)
+    return replace(summary, exit_code=code, verdict=VERDICTS[code])
 
 
 def usage_ending(message: str, *, command: str) -> Summary:

@@ -29,9 +29,9 @@ _FINE = (Exit.OK, Exit.DONE_WITH_REJECTS)
 @task(name="load", retries=0, cache_policy=NO_CACHE, persist_result=False)
 async def load(exports: list[str], profiles: list[str], environment: str, approve: str | None) -> Summary:
     """Plan and apply; whatever happens becomes a summary."""
-    from flows.wiring import carry_out
-
     try:
+        from flows.wiring import carry_out
+
         settings = load_settings({**os.environ, "METERFEED_ENVIRONMENT": environment})
         logs.configure(settings.data_dir)
         return await carry_out("sync", exports=exports, profiles=profiles, approve=approve, settings=settings)

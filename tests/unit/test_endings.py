@@ -5,7 +5,15 @@ from signal import Signals
 import pytest
 
 import schemas.errors
-from flows.endings import INTERNAL_VERDICT, Interrupted, ending, entry_of, exit_of, usage_ending
+from flows.endings import (
+    INTERNAL_VERDICT,
+    Interrupted,
+    ending,
+    entry_of,
+    exit_of,
+    interrupted_by,
+    usage_ending,
+)
 from schemas.errors import AccountError, ApiUnavailable, GuardError, MeterfeedError
 from schemas.outcomes import VERDICTS, Exit
 from schemas.summary import RowCounts, Summary
@@ -58,6 +66,14 @@ def test_the_text_of_an_error_that_is_not_ours_is_not_repeated(error):
 
 def test_an_interruption_is_no_error():
     assert entry_of(Interrupted(Signals.SIGTERM)) is None
+
+
+def test_an_interrupted_run_ends_with_the_code_of_its_signal():
+    run = Summary("run", "sync", "sandbox", Exit.INTERRUPTED, VERDICTS[Exit.INTERRUPTED])
+    assert interrupted_by(Signals.SIGTERM, run).exit_code == Exit.TERMINATED
+    assert interrupted_by(Signals.SIGINT, run) == run
+    done = Summary("run", "sync", "sandbox", Exit.OK, VERDICTS[Exit.OK])
+    assert interrupted_by(Signals.SIGTERM, done) == done
 
 
 def test_a_failed_equation_and_any_other_bug_are_told_apart():
