@@ -198,7 +198,8 @@ def _console(stream: TextIO | None) -> Console:
 def _parts(summary: Summary) -> Iterator[RenderableType]:
     from rich.columns import Columns
 
-    tables = [table for table in (_rows_table(summary), _records_table(summary)) if table is not None]
+    changes = _plan_table(summary) if summary.command == "plan" else _records_table(summary)
+    tables = [table for table in (_rows_table(summary), changes) if table is not None]
     if tables:
         yield Columns(tables, padding=(0, 6))
         yield ""
@@ -227,8 +228,14 @@ def _lines(summary: Summary) -> Iterator[str]:
         incomplete = _figure(summary.customers.incomplete)
         yield f"customers   {_figure(summary.customers.complete)} complete, {incomplete} incomplete"
     requests = summary.requests
-    if requests.sent or any(counts.planned for counts in summary.records.values()):
+    planned = any(counts.planned for counts in summary.records.values())
+    if requests.sent or (planned and summary.command != "plan"):
         yield f"requests    {requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"
+    if "requests_expected" in summary.extra:
+        seconds = _duration(summary.extra.get("seconds_expected") or 0)
+        yield f"to expect   {summary.extra['requests_expected']:,} requests, about {seconds}"
+    if summary.command == "plan" and summary.extra.get("plan_digest"):
+        yield f"digest      {printable(str(summary.extra['plan_digest']))}"
     for name, path in asdict(summary.artifacts).items():
         if path:
             yield f"{name:<11} {printable(path)}"
@@ -250,6 +257,25 @@ def _records_table(summary: Summary) -> Table | None:
     whole = tuple(counts.planned for counts in kinds.values())
     parts = {part: tuple(_part(counts, part) for counts in kinds.values()) for part in _RECORD_PARTS}
     return equation(("planned", *(_PLURALS[kind.value] for kind in kinds)), [whole], parts)
+
+
+def _plan_table(summary: Summary) -> Table | None:
+    """What a plan would do, by kind of record; nothing of it has been sent."""
+    from rich.table import Table
+
+    kinds = {
+        kind: changes for kind, changes in summary.extra.get("plan", {}).items() if any(changes.values())
+    }
+    if not kinds:
+        return None
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    for _ in kinds:
+        table.add_column(justify="right")
+    table.add_row("planned", *(_PLURALS[kind] for kind in kinds), style="bold")
+    for name in next(iter(kinds.values())):
+        table.add_row(printable(name), *(_figure(changes[name]) for changes in kinds.values()))
+    return table
 
 
 def _part(counts: RecordCounts, part: str) -> int | None:

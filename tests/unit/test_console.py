@@ -76,6 +76,21 @@ def test_a_kind_that_does_not_occur_is_not_shown():
     assert "vehicles" not in shown(summary(records={kind: RecordCounts() for kind in Kind}))
 
 
+def test_a_plan_shows_what_would_change_and_what_it_would_take():
+    changes = {"create": 1_200, "update": 3, "release": 0, "unchanged": 9, "vanished": 0}
+    extra = {
+        "plan": {"user": changes, "vehicle": dict.fromkeys(changes, 0)},
+        "plan_digest": "abc",
+        "requests_expected": 14,
+        "seconds_expected": 90.2,
+    }
+    text = shown(summary(command="plan", extra=extra))
+    for piece in ("create", "1,200", "14 requests, about 1 min 30 s", "digest      abc"):
+        assert piece in text
+    assert "vehicles" not in text
+    assert "not sent" not in text
+
+
 def test_an_error_is_shown_with_its_cure_and_nothing_else():
     failed = Summary(
         None,
