@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import polars as pl
 
+from schemas.details import RunDetails
 from schemas.exchange import Answer, Call, Lost, NoAnswer
-from schemas.ledger import ChunkRow, Draft, Leaf, State
+from schemas.ledger import ChunkRow, Draft, Leaf, RunRow, SourceRow, State
+from schemas.quality import QualityFigures
+from schemas.summary import Artifacts, Summary
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # The last four are values that connectors hold too, so they live in `schemas`; they belong to the `Api` port.
 __all__ = ["Answer", "Api", "Call", "Export", "Ledger", "Lost", "NoAnswer", "Notice", "RawBatch", "World"]
@@ -49,6 +56,10 @@ class Export(Protocol):
         """The canonical columns this export has."""
         ...
 
+    def row_estimate(self) -> int:
+        """About how many rows, rather too many than too few."""
+        ...
+
 
 # ------------------------------------------------------------------ the API
 class Api(Protocol):
@@ -57,6 +68,10 @@ class Api(Protocol):
     `call` raises `AuthenticationError` (credentials or fresh tokens refused) or `ApiUnavailable` (the
     token endpoint is), both before anything of the request left the machine.
     """
+
+    async def sign_in(self) -> None:
+        """Fetch a token now, so that wrong credentials are known before anything else is asked."""
+        ...
 
     async def call(self, call: Call) -> Answer | NoAnswer:
         """Send one request once; a 401 is answered with one new token and one repeat."""
@@ -170,4 +185,153 @@ class Ledger(Protocol):
 
     def cursor(self, run_seq: int, phase: str, lane: int) -> int:
         """How far the plan of a phase has been cut."""
+        ...
+
+    def remember(self, values: Mapping[str, str]) -> None:
+        """Store small facts of the tenant."""
+        ...
+
+    def recall(self, key: str) -> str | None:
+        """A fact stored by `remember`, or None."""
+        ...
+
+
+class LedgerBook(Ledger, Protocol):
+    """The ledger with its runs and holdings."""
+
+    def begin_run(
+        self, *, command: str, environment: str, profiles: str, job_digest: str, stamp: str, now: float
+    ) -> RunRow:
+        """Start a run."""
+        ...
+
+    def change_run(self, run_seq: int, **values: Any) -> None:
+        """Change columns of a run."""
+        ...
+
+    def finish_run(
+        self, run_seq: int, *, exit_code: int, state: str, summary: Mapping[str, Any], now: float
+    ) -> None:
+        """Write down how a run ended."""
+        ...
+
+    def runs(
+        self,
+        *,
+        run_id: str | None = None,
+        job_digest: str | None = None,
+        profiles: str | None = None,
+        state: str | None = None,
+        plan_digest: str | None = None,
+        limit: int = 1000,
+    ) -> list[RunRow]:
+        """Runs that fit, newest first."""
+        ...
+
+    def note_sources(self, run_seq: int, sources: Sequence[SourceRow]) -> None:
+        """Write down what a run reads."""
+        ...
+
+    def sources(self, run_seq: int) -> list[SourceRow]:
+        """The sources of a run, in order."""
+        ...
+
+    def supersede(self, run_seq: int) -> None:
+        """Give up what an older run planned and never sent."""
+        ...
+
+    def account(self, run_seq: int) -> list[tuple[str, str, str | None, int]]:
+        """Records of a run by `(phase, state, reason, count)`, over leaf chunks only."""
+        ...
+
+    def request_counts(self, run_seq: int) -> tuple[int, int, int]:
+        """Requests that change something: sent, retried among them, and chunks split."""
+        ...
+
+    def holdings(self, kind: str, buckets: range) -> pl.DataFrame | None:
+        """What the API is believed to hold for users in `buckets`."""
+        ...
+
+    def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:
+        """Fold acknowledged chunks into the holdings."""
+        ...
+
+
+class Durable(Protocol):
+    """Runs a ledger operation and returns once it is committed."""
+
+    def __call__(self, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """Await the operation's result; raises what it raised."""
+        ...
+
+
+# ------------------------------------------------------------------ files
+class PlanSpool(RowSpool, Protocol):
+    """A spool that can be finished, found again and removed."""
+
+    def finish(self, facts: Mapping[str, Any] | None = None) -> None:
+        """Put everything on disk for good."""
+        ...
+
+    def row_count(self, table: str, partition: int | None = None) -> int:
+        """Rows in a table, or in one partition of it."""
+        ...
+
+
+class RunShelf(Protocol):
+    """The folder of one run. Use as a context manager."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def new_spool(self, partitions: int) -> PlanSpool:
+        """An empty spool."""
+        ...
+
+    def spool(self) -> PlanSpool:
+        """The finished spool of an earlier start; raises `StorageError` when it is gone."""
+        ...
+
+    def drop_spool(self) -> None:
+        """Remove the spool: nothing needs it any more."""
+        ...
+
+    def keep_aside(self, exports: Sequence[Export], marks: Sequence[pl.DataFrame]) -> None:
+        """Copy marked rows (`source_line, rules`, one frame per export) into quarantine and correction file."""
+        ...
+
+    def write_table(self, table: str, frames: Iterator[pl.DataFrame]) -> None:
+        """Write `outcomes` or `violations`."""
+        ...
+
+    def write_reports(
+        self,
+        summary: Summary,
+        *,
+        details: RunDetails,
+        quality: QualityFigures | None,
+        previous: Mapping[str, Any] | None,
+        history: Sequence[Mapping[str, Any]] = (),
+    ) -> Artifacts:
+        """Write the pages and `summary.json`; returns what lies in the folder."""
+        ...
+
+
+class Shelf(Protocol):
+    """Where runs keep their files."""
+
+    def fresh(self, label: str, *, now: float) -> RunShelf:
+        """A folder for something that is no run of the ledger; its name is new."""
+        ...
+
+    def open(self, run_id: str, *, fresh: bool = False) -> RunShelf:
+        """The folder of a run."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -119,7 +120,9 @@ class Summary:
     violations: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     normalised: dict[str, int] = field(default_factory=dict)
-    records: dict[Kind, RecordCounts] = field(default_factory=lambda: {kind: UNKNOWN_RECORDS for kind in Kind})
+    records: dict[Kind, RecordCounts] = field(
+        default_factory=lambda: dict.fromkeys(Kind, UNKNOWN_RECORDS)
+    )
     customers: Customers = Customers()
     requests: RequestCounts = RequestCounts()
     artifacts: Artifacts = Artifacts()
@@ -133,6 +136,27 @@ class Summary:
             self.rows.check()
         for kind, counts in self.records.items():
             counts.check(kind)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Summary:
+        """Read back what `to_json` wrote."""
+        own = {one.name for one in fields(cls)} - {"extra"}
+        known = {name: value for name, value in document.items() if name in own}
+        extra = {name: value for name, value in document.items() if name not in own | {"summary_version"}}
+        rows, error = document.get("rows"), document.get("error")
+        return cls(
+            **{
+                **known,
+                "sources": tuple(SourceEntry(**one) for one in document.get("sources", ())),
+                "rows": None if rows is None else RowCounts(**rows),
+                "records": {Kind(k): RecordCounts(**v) for k, v in document.get("records", {}).items()},
+                "customers": Customers(**document.get("customers", {})),
+                "requests": RequestCounts(**document.get("requests", {})),
+                "artifacts": Artifacts(**document.get("artifacts", {})),
+                "error": None if error is None else ErrorEntry(**error),
+                "extra": extra,
+            }
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, in a fixed order of keys, with `summary_version`."""

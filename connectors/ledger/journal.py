@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from connectors.ledger.store import Ledger
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _Waiting = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
@@ -27,14 +29,14 @@ class Journal:
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def __call__(self, operation: Callable[[], T]) -> T:
+    async def __call__(self, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `operation` on the ledger; its changes are committed when this returns.
 
         Raises:
             StorageError: this operation, or the commit it shared, failed; nothing of it is stored.
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, done))
+        self._waiting.append((partial(operation, *args, **kwargs), done))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         # A cancelled caller must not cancel what others share: the operation still happens.

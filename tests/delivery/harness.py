@@ -121,7 +121,7 @@ class Bench:
             async with self._client() as client, Journal(ledger) as journal:
                 sender = Sender(
                     api=client, ledger=ledger, world=world, durable=journal,
-                    read_plan=lambda phase, _partition: plan.get(phase),
+                    read_plan=lambda _run, phase, _partition: plan.get(phase),
                     traffic=Traffic(world, chunk_records=self.chunk, concurrency=self.concurrency),
                     guards=self.guards, settle_seconds=self.settle,
                     meter_point_keys=lambda points: [int(point) for point in points], stopping=self.stopping,

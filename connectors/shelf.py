@@ -1,0 +1,109 @@
+"""Where runs keep their files: one private folder each, and the spool inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from connectors.artifacts import RunFolder
+from connectors.quarantine import write_quarantine
+from connectors.reports import write_run_reports
+from connectors.reports.tables import OUTCOMES, VIOLATIONS, writing_table
+from connectors.spool import Spool
+from schemas.details import RunDetails
+from schemas.errors import StorageError
+from schemas.quality import QualityFigures
+from schemas.summary import Artifacts, Summary
+
+_TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS)}
+_SPOOL = "spool"
+
+
+@dataclass(frozen=True, slots=True)
+class FileShelf:
+    """Run folders below one data directory."""
+
+    data_dir: Path
+
+    def fresh(self, label: str, *, now: float) -> FileRunShelf:
+        """A folder with a new name, for something that is no run of the ledger."""
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dt%H%M%S")
+        for number in range(1, 1000):
+            name = f"{label}-{stamp}-{number}"
+            if not (self.data_dir / name).exists():
+                return FileRunShelf(name, RunFolder.create(self.data_dir, name))
+        raise StorageError(f"{self.data_dir.name} holds too many folders of one second.")
+
+    def open(self, run_id: str, *, fresh: bool = False) -> FileRunShelf:
+        """The folder of a run; `fresh` makes it."""
+        if fresh or not (self.data_dir / run_id).is_dir():
+            return FileRunShelf(run_id, RunFolder.create(self.data_dir, run_id))
+        return FileRunShelf(run_id, RunFolder(self.data_dir / run_id))
+
+
+class FileRunShelf:
+    """The folder of one run."""
+
+    def __init__(self, name: str, folder: RunFolder) -> None:
+        self.name = name
+        self._folder = folder
+        self._spool: Spool | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._folder.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._spool is not None:
+            self._spool.close()
+        self._folder.close()
+
+    def new_spool(self, partitions: int) -> Spool:
+        """An empty spool."""
+        self._spool = Spool.create(self.path / _SPOOL, partitions=partitions)
+        return self._spool
+
+    def spool(self) -> Spool:
+        """The finished spool; opened once."""
+        if self._spool is None:
+            self._spool = Spool.open(self.path / _SPOOL)
+        return self._spool
+
+    def drop_spool(self) -> None:
+        """Remove the spool."""
+        if self._spool is not None:
+            self._spool.delete()
+            self._spool = None
+
+    def keep_aside(self, exports: Sequence[Any], marks: Sequence[pl.DataFrame]) -> None:
+        """Copy marked rows into the quarantine and the correction file."""
+        write_quarantine(self._folder, exports, marks)
+
+    def write_table(self, table: str, frames: Iterator[pl.DataFrame]) -> None:
+        """Write a table of the run; it appears whole or not at all."""
+        with writing_table(self._folder, _TABLES[table]) as writer:
+            for frame in frames:
+                writer.append(frame)
+
+    def write_reports(
+        self,
+        summary: Summary,
+        *,
+        details: RunDetails,
+        quality: QualityFigures | None,
+        previous: Mapping[str, Any] | None,
+        history: Sequence[Mapping[str, Any]] = (),
+    ) -> Artifacts:
+        """Write the pages and `summary.json`."""
+        return write_run_reports(
+            self.path, summary, details=details, quality=quality, previous=previous, history=history
+        )

@@ -1,0 +1,139 @@
+"""The account: where every planned record ended, from the ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from pipeline.phases import MANNERS, Phase
+from pipeline.plan import Plan
+from schemas.details import EXAMPLE_LIMIT, ReasonCount, RecordExample
+from schemas.errors import AccountError
+from schemas.ledger import ChunkRow, State
+from schemas.masking import masked_id, masked_text
+from schemas.outcomes import Exit, Kind, Outcome
+from schemas.summary import Customers, RecordCounts, RowCounts
+
+ROW_SOURCE = 1 << 40
+
+OUTCOMES = {
+    State.REJECTED: Outcome.REJECTED,
+    State.IN_DOUBT: Outcome.IN_DOUBT,
+    State.IN_FLIGHT: Outcome.IN_DOUBT,  # only seen when a run is looked at from outside while it is running
+    State.BLOCKED: Outcome.BLOCKED,
+    State.PLANNED: Outcome.NOT_SENT,
+    State.SUPERSEDED: Outcome.NOT_SENT,
+}
+"""Outcome of a record by the state of the leaf chunk that holds it; acknowledged depends on the phase."""
+
+OPEN = (State.REJECTED, State.IN_DOUBT, State.IN_FLIGHT, State.BLOCKED, State.PLANNED, State.SUPERSEDED)
+
+Line = tuple[str, str, str | None, int]
+"""`(phase, state, reason, records)` as the ledger adds them up."""
+
+
+def outcome_of(phase: Phase, state: State) -> Outcome:
+    """The outcome of a record in a leaf chunk of this phase and state."""
+    return MANNERS[phase].done if state is State.ACKNOWLEDGED else OUTCOMES[state]
+
+
+def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]:
+    """Counts of every kind; what was planned and is in no chunk was not sent.
+
+    Raises:
+        AccountError: the ledger holds more records of a kind than were planned.
+    """
+    found: Counter[tuple[Kind, Outcome]] = Counter()
+    for phase, state, _, count in lines:
+        found[MANNERS[Phase(phase)].kind, outcome_of(Phase(phase), State(state))] += count
+    counts = {}
+    for kind in Kind:
+        planned = plan.counts[kind].planned if kind in plan.counts else 0
+        unchanged = plan.counts[kind].unchanged if kind in plan.counts else 0
+        seen = {outcome: found[kind, outcome] for outcome in Outcome}
+        unseen = planned - unchanged - sum(seen.values())
+        if unseen < 0:
+            raise AccountError(f"the ledger holds {-unseen} more {kind} records than were planned")
+        counts[kind] = RecordCounts(
+            planned=planned,
+            created=seen[Outcome.CREATED],
+            updated=seen[Outcome.UPDATED],
+            unchanged=unchanged,
+            rejected=seen[Outcome.REJECTED],
+            blocked=seen[Outcome.BLOCKED],
+            in_doubt=seen[Outcome.IN_DOUBT],
+            not_sent=seen[Outcome.NOT_SENT] + unseen,
+        )
+        counts[kind].check(kind)
+    return counts
+
+
+def nothing_sent(plan: Plan) -> dict[Kind, RecordCounts]:
+    """The account of a plan of which nothing was sent."""
+    return record_counts(plan, ())
+
+
+def reason_counts(lines: Iterable[Line], plan: Plan) -> tuple[ReasonCount, ...]:
+    """Why records are not in place, added up."""
+    found: Counter[tuple[Outcome, Kind, str]] = Counter()
+    for phase, state, reason, count in lines:
+        if State(state) in OPEN:
+            found[
+                outcome_of(Phase(phase), State(state)), MANNERS[Phase(phase)].kind, reason or "not_sent"
+            ] += count
+    for kind, counts in record_counts(plan, lines).items():
+        unseen = (counts.not_sent or 0) - sum(
+            n for (o, k, _), n in found.items() if (o, k) == (Outcome.NOT_SENT, kind)
+        )
+        if unseen:
+            found[Outcome.NOT_SENT, kind, "not_reached"] += unseen
+    return tuple(ReasonCount(*key, count) for key, count in sorted(found.items()))
+
+
+def examples(chunks: Iterable[ChunkRow], files: Sequence[str]) -> tuple[RecordExample, ...]:
+    """Some records of each outcome that did not arrive, masked, with the line they come from."""
+    shown: Counter[Outcome] = Counter()
+    found = []
+    for chunk in chunks:
+        phase = Phase(chunk.phase)
+        outcome = outcome_of(phase, chunk.state)
+        for identifier, row in (
+            chunk.manifest.select("id", "row").head(EXAMPLE_LIMIT - shown[outcome]).iter_rows()
+        ):
+            shown[outcome] += 1
+            source = row // ROW_SOURCE
+            found.append(
+                RecordExample(
+                    outcome,
+                    MANNERS[phase].kind,
+                    masked_id(identifier),
+                    chunk.reason or "not_sent",
+                    masked_text(chunk.message or ""),
+                    files[source] if source < len(files) else "",
+                    row % ROW_SOURCE,
+                )
+            )
+    return tuple(found)
+
+
+def customers(plan: Plan, open_users: pl.Series) -> Customers:
+    """Users whose every planned record is in place, and the others."""
+    incomplete = open_users.n_unique()
+    return Customers(complete=plan.users - incomplete, incomplete=incomplete)
+
+
+def exits(rows: RowCounts | None, records: Iterable[RecordCounts]) -> set[Exit]:
+    """Every exit code the counts speak for; the caller adds what stopped the run."""
+    found = {Exit.OK}
+    if rows is not None and rows.quarantined + rows.unreadable:
+        found.add(Exit.DONE_WITH_REJECTS)
+    for counts in records:
+        if (counts.rejected or 0) + (counts.blocked or 0):
+            found.add(Exit.DONE_WITH_REJECTS)
+        if counts.in_doubt:
+            found.add(Exit.IN_DOUBT)
+        if counts.not_sent:
+            found.add(Exit.UNAVAILABLE)
+    return found

@@ -1,0 +1,189 @@
+"""What is written down while sending: intents before, endings after, and the sums that can stop the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from pipeline.delivery.classifier import Verdict
+from pipeline.phases import Phase
+from pipeline.ports import Durable, Ledger, Notice, World
+from schemas.errors import GuardError, MeterfeedError
+from schemas.ledger import MANIFEST_SCHEMA, ChunkRow, Draft, Leaf, State
+from schemas.profile import GuardsSection
+
+MANIFEST = MANIFEST_SCHEMA.names()
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A chunk and the bodies of its records; `body` is null where the spool is lost."""
+
+    chunk: ChunkRow
+    records: pl.DataFrame
+
+    @property
+    def phase(self) -> Phase:
+        """The phase it belongs to."""
+        return Phase(self.chunk.phase)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some records of a shipment that share a state."""
+
+    records: pl.DataFrame
+    state: State
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Records that came to an end in this run."""
+
+    acknowledged: int = 0
+    rejected: int = 0
+    alike: int = 0
+    last_refusal: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Records that were taken or refused."""
+        return self.acknowledged + self.rejected
+
+    def refused(self, count: int, message: str) -> None:
+        """Count refusals; `alike` is how many in a row said the same."""
+        self.rejected += count
+        self.alike = self.alike + count if message == self.last_refusal else count
+        self.last_refusal = message
+
+    def accepted(self, count: int) -> None:
+        """Count acknowledgements."""
+        self.acknowledged += count
+        self.alike = 0
+
+
+@dataclass(slots=True)
+class Books:
+    """The ledger as the sender uses it.
+
+    Attributes:
+        doubts: shipments whose fate must be read back.
+        fatal: the first thing that makes the run end; the rest comes to a clean stop.
+    """
+
+    ledger: Ledger
+    durable: Durable
+    world: World
+    guards: GuardsSection
+    tally: Tally = field(default_factory=Tally)
+    doubts: list[Shipment] = field(default_factory=list)
+    fatal: MeterfeedError | None = None
+
+    def fail(self, error: MeterfeedError) -> None:
+        """Make the run end with this error, unless an earlier one already does."""
+        self.fatal = self.fatal or error
+
+    # ------------------------------------------------------------ before
+    async def intend(self, draft: Draft, records: pl.DataFrame) -> Shipment:
+        """Commit the intent to send records for the first time."""
+        [chunk] = await self.durable(self.ledger.intend, [draft], now=self.world.now())
+        return Shipment(chunk, records)
+
+    async def intend_again(self, shipment: Shipment) -> Shipment:
+        """Commit the intent to send a planned chunk, with the content it always had."""
+        chunk = await self.durable(self.ledger.again, shipment.chunk.chunk_seq, now=self.world.now())
+        return Shipment(chunk, shipment.records)
+
+    async def block(self, draft: Draft, reason: str) -> None:
+        """Record chunks whose parents are not in place."""
+        await self.durable(self.ledger.hold, [draft], state=State.BLOCKED, reason=reason)
+
+    # ------------------------------------------------------------ after
+    async def settle(
+        self,
+        shipment: Shipment,
+        state: State,
+        verdict: Verdict | None = None,
+        *,
+        reason: str | None = None,
+        message: str | None = None,
+        requests: int | None = None,
+    ) -> None:
+        """All records of a shipment ended alike."""
+        if verdict is not None and state is not State.ACKNOWLEDGED:
+            reason = reason or verdict.reason.value
+        await self.durable(
+            self.ledger.settle,
+            shipment.chunk.chunk_seq,
+            state=state,
+            now=self.world.now(),
+            status=verdict.status if verdict else None,
+            verdict=str(verdict.ruling) if verdict else str(state),
+            reason=reason,
+            message=message,
+            requests=requests,
+        )
+        self._count(shipment.chunk, state, message)
+        if state is State.IN_DOUBT:
+            self.doubts.append(shipment)
+
+    async def split(
+        self,
+        shipment: Shipment,
+        parts: Sequence[Part],
+        verdict: Verdict | None = None,
+        *,
+        requests: int | None = None,
+    ) -> list[Shipment]:
+        """The records of a shipment end apart; those in doubt join the doubts.
+
+        Returns:
+            The children, in the order of `parts` that hold a record.
+        """
+        held = [part for part in parts if part.records.height]
+        leaves = [Leaf(part.records.select(MANIFEST), part.state, part.reason, part.message) for part in held]
+        born = await self.durable(
+            self.ledger.split,
+            shipment.chunk.chunk_seq,
+            leaves,
+            now=self.world.now(),
+            status=verdict.status if verdict else None,
+            verdict=str(verdict.ruling) if verdict else "ended_apart",
+            requests=requests,
+        )
+        children = [Shipment(chunk, part.records) for chunk, part in zip(born, held, strict=True)]
+        for child in children:
+            self._count(child.chunk, child.chunk.state, child.chunk.message)
+            if child.chunk.state is State.IN_DOUBT:
+                self.doubts.append(child)
+        return children
+
+    # ------------------------------------------------------------ sums
+    def _count(self, chunk: ChunkRow, state: State, message: str | None) -> None:
+        """Count records that ended; chunks that were refused and split are not counted, their leaves are."""
+        if state is State.ACKNOWLEDGED:
+            self.tally.accepted(chunk.n)
+        elif state is State.REJECTED:
+            self.tally.refused(chunk.n, message or "")
+            self._guard_rejects()
+        else:
+            return
+        self.world.notice(Notice("send", self.tally.ended, None, "records"))
+
+    def _guard_rejects(self) -> None:
+        tally, guards = self.tally, self.guards
+        too_many = tally.ended >= guards.minimum_sent and tally.rejected > guards.rejected * tally.ended
+        if not too_many and tally.alike < guards.rejected_alike:
+            return
+        self.fail(
+            GuardError(
+                f"The API refused {tally.rejected} of {tally.ended} records "
+                f"({tally.rejected / tally.ended:.1%}); the last one said: {tally.last_refusal or 'nothing'}.",
+                guard="rejected",
+                cure="Mend the cause and run `meterfeed resume`, or raise [guards] rejected in the profile.",
+            )
+        )

@@ -1,0 +1,107 @@
+"""Settle what is in doubt. Present is believed at once; absent only when it stays so; nothing ages into either."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline.delivery.books import Books, Part, Shipment
+from pipeline.delivery.readback import Found, Reader
+from pipeline.delivery.wire import Wire
+from pipeline.phases import MANNERS
+from schemas.errors import MeterfeedError
+from schemas.ledger import State
+from schemas.outcomes import Outcome
+
+MOST_UNSETTLED = 20
+"""Chunks that could not be read back before the rest is not even tried: reading does not work at all."""
+
+
+@dataclass(slots=True)
+class Doubts:
+    """Reads back shipments in doubt, one after the other.
+
+    Attributes:
+        settle_seconds: how long after the attempt an absence may still be a delay.
+        send_again: sends what is proven absent, with the same content.
+    """
+
+    wire: Wire
+    books: Books
+    reader: Reader
+    settle_seconds: float
+    send_again: Callable[[Shipment], Awaitable[None]]
+
+    async def settle(self, *, resend: bool = True) -> None:
+        """Go through the doubts until each is settled or reading brings nothing more."""
+        unsettled: list[Shipment] = []
+        while self.books.doubts and not self.wire.over() and len(unsettled) <= MOST_UNSETTLED:
+            shipment = self.books.doubts.pop(0)
+            try:
+                settled = await self._settle_one(shipment, resend=resend)
+            except MeterfeedError as error:
+                self.books.fail(error)
+                settled = False
+            if not settled:
+                unsettled.append(shipment)
+        self.books.doubts = [*unsettled, *self.books.doubts]
+
+    async def _settle_one(self, shipment: Shipment, *, resend: bool) -> bool:
+        """Two reads, the second when the settle time is over; returns whether nothing is left in doubt."""
+        rest = await self._without_present(shipment, await self._found(shipment))
+        if rest is None:
+            return True
+        ended = rest.chunk.attempt_ended_at or self.wire.world.now()
+        await self.wire.traffic.pause(ended + self.settle_seconds - self.wire.world.now(), self.wire.over)
+        if self.wire.over():
+            return self._still_open(rest, shipment)
+        found = await self._found(rest)
+        settled = await self._without_present(rest, found)
+        if settled is None:
+            return True
+        if Found.UNKNOWN in found:
+            return self._still_open(settled, shipment)
+        await self.books.settle(settled, State.PLANNED, reason="absent")
+        if resend:
+            await self.send_again(settled)
+        return True
+
+    def _still_open(self, rest: Shipment, shipment: Shipment) -> bool:
+        """What could not be read stays in doubt; a child that replaced the shipment joins the doubts itself."""
+        if rest is shipment:
+            return False
+        self.books.doubts.append(rest)
+        return True
+
+    async def _found(self, shipment: Shipment) -> list[Found]:
+        return await self.reader.find(shipment.phase, shipment.records.to_dicts())
+
+    async def _without_present(self, shipment: Shipment, found: list[Found]) -> Shipment | None:
+        """Settle what is there; returns what is left in doubt, or None.
+
+        A created record that is there with other content is nobody's success: it is rejected and shown. A
+        changed one that still has other content was simply not changed yet.
+        """
+        states = pl.Series([str(one) for one in found])
+        present = states == Found.AS_SENT
+        creates = MANNERS[shipment.phase].done is Outcome.CREATED
+        other = (states == Found.DIFFERENT) if creates else pl.Series([False] * len(found))
+        if not (present | other).any():
+            return shipment
+        if present.all():
+            await self.books.settle(shipment, State.ACKNOWLEDGED)
+            return None
+        children = await self.books.split(
+            shipment,
+            [
+                Part(shipment.records.filter(present), State.ACKNOWLEDGED),
+                Part(shipment.records.filter(other), State.REJECTED, "other_content_there"),
+                Part(shipment.records.filter(~present & ~other), State.IN_DOUBT, shipment.chunk.reason),
+            ],
+        )
+        rest = next((child for child in children if child.chunk.state is State.IN_DOUBT), None)
+        if rest is not None:
+            self.books.doubts.remove(rest)  # it is in our hands
+        return rest

@@ -1,0 +1,202 @@
+"""Phases without a batch call, and the leaves of a split: one record, its own requests, to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline.delivery.books import Books, Part, Shipment
+from pipeline.delivery.calls import (
+    Record,
+    create_call,
+    delete_location_call,
+    delete_resource_call,
+    patch_meter_points_call,
+    update_call,
+)
+from pipeline.delivery.classifier import Reason, Ruling, Verdict
+from pipeline.delivery.comparing import has_coordinates, held_meter_points
+from pipeline.delivery.readback import Found, Reader
+from pipeline.delivery.wire import Wire
+from pipeline.holdings import DELETED, RELEASED
+from pipeline.phases import MANNERS, Phase
+from schemas.errors import AuthenticationError, ContractError, MeterfeedError
+from schemas.ledger import State
+from schemas.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one record ended.
+
+    Attributes:
+        requests: requests it took.
+        digest: what the ledger is to know of its content, where that differs from the plan.
+    """
+
+    state: State
+    reason: str | None = None
+    message: str | None = None
+    requests: int = 1
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Acted:
+    """What the request(s) of one record brought."""
+
+    verdict: Verdict
+    requests: int = 1
+    digest: str | None = None
+
+
+@dataclass(slots=True)
+class Singles:
+    """Sends records that have a request of their own, side by side under one intent."""
+
+    wire: Wire
+    books: Books
+    reader: Reader
+    meter_point_keys: Callable[[Sequence[str]], list[int]]
+
+    async def drive(self, shipment: Shipment, trace: str) -> None:
+        """Bring every record of a shipment to its end, and write it down."""
+        records = shipment.records.to_dicts()
+        ended = await asyncio.gather(*(self._to_its_end(shipment.phase, record, trace) for record in records))
+        requests = sum(one.requests for one in ended)
+        digests = [one.digest or record["digest"] for one, record in zip(ended, records, strict=True)]
+        told = shipment.records.with_columns(pl.Series("digest", digests, pl.String))
+        parts = _alike(told, ended)
+        if len(parts) == 1 and told["digest"].equals(shipment.records["digest"]):
+            [part] = parts
+            await self.books.settle(
+                shipment, part.state, reason=part.reason, message=part.message, requests=requests
+            )
+        else:
+            await self.books.split(Shipment(shipment.chunk, told), parts, requests=requests)
+
+    async def _to_its_end(self, phase: Phase, record: Record, trace: str) -> Ended:
+        """One record; what was certainly not applied is tried again, within patience."""
+        requests = 0
+        reason: str | None = "not_reached"
+        for attempt in range(1, self.wire.traffic.attempts + 1):
+            if self.wire.over():
+                break
+            try:
+                acted = await self._act(phase, record, trace)
+                requests += acted.requests
+                ended = await self._ending(phase, record, acted)
+                if ended.state is not State.PLANNED or self.books.fatal is not None:
+                    return Ended(ended.state, ended.reason, ended.message, requests, ended.digest)
+                reason = ended.reason
+                await self.wire.traffic.wait(acted.verdict, attempt, self.wire.over)
+            except MeterfeedError as error:
+                self.books.fail(error)
+        return Ended(State.PLANNED, reason, None, requests)
+
+    # ------------------------------------------------------------ requests
+    async def _act(self, phase: Phase, record: Record, trace: str) -> _Acted:
+        if phase is Phase.UPDATE_LOCATIONS:
+            return await self._update(record, trace)
+        if phase is Phase.RELEASE_LOCATIONS:
+            return await self._release(record, trace)
+        if phase is Phase.REPLACE_RESOURCES:
+            return await self._replace(record, trace)
+        verdict, _ = await self.wire.send(*create_call(phase, record, trace))
+        return _Acted(verdict)
+
+    async def _update(self, record: Record, trace: str) -> _Acted:
+        verdict, _ = await self.wire.send(*update_call(record, trace))
+        if verdict.ruling is not Ruling.GONE:
+            return _Acted(verdict)
+        # It was given up once, in a handover: put it back.
+        verdict, _ = await self.wire.send(*create_call(Phase.CREATE_LOCATIONS, record, trace))
+        return _Acted(verdict, requests=2)
+
+    async def _replace(self, record: Record, trace: str) -> _Acted:
+        """There is no call that changes a resource; nothing hangs on it, so it is removed and made again."""
+        verdict, _ = await self.wire.send(*delete_resource_call(record, trace))
+        if verdict.ruling is not Ruling.APPLIED:
+            return _Acted(verdict)
+        verdict, _ = await self.wire.send(*create_call(Phase.REPLACE_RESOURCES, record, trace))
+        return _Acted(verdict, requests=2)
+
+    async def _release(self, record: Record, trace: str) -> _Acted:
+        """Let a location give up meter points: leave it what remains, remove it when nothing does."""
+        held = await self.reader.location(record["user_id"], record["id"])
+        if held is Found.ABSENT:
+            return _Acted(Verdict(Ruling.APPLIED, Reason.ALREADY_GONE), requests=0, digest=DELETED)
+        if isinstance(held, Found):
+            return _Acted(Verdict(Ruling.NOT_APPLIED, Reason.NOT_SENT), requests=0)
+        points = held_meter_points(held)
+        kept = set(record["meter_point_keys"] or ())
+        keys = self.meter_point_keys(points)
+        remaining = [point for point, key in zip(points, keys, strict=True) if key in kept]
+        if remaining or has_coordinates(held):
+            verdict, _ = await self.wire.send(*patch_meter_points_call(record, remaining, trace))
+            return _Acted(verdict, digest=RELEASED)
+        verdict, _ = await self.wire.send(*delete_location_call(record, trace))
+        return _Acted(verdict, digest=DELETED)
+
+    # ------------------------------------------------------------ what it means
+    async def _ending(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
+        verdict = acted.verdict
+        reason, message = verdict.reason.value, verdict.message or None
+        match verdict.ruling:
+            case Ruling.APPLIED:
+                return Ended(State.ACKNOWLEDGED, digest=acted.digest)
+            case Ruling.NOT_APPLIED | Ruling.THROTTLED:
+                return Ended(State.PLANNED, reason)
+            case Ruling.REFUSED | Ruling.CONFLICT | Ruling.TOO_LARGE | Ruling.GONE:
+                return await self._after_refusal(phase, record, acted)
+            case Ruling.PARENT_MISSING:
+                return Ended(State.BLOCKED, "parent_absent", message)
+            case Ruling.FORBIDDEN:
+                if not await self.wire.is_everything_forbidden():
+                    return Ended(State.REJECTED, reason, message)
+                self.books.fail(forbidden_error())
+                return Ended(State.PLANNED, reason)
+            case Ruling.CONTRACT:
+                self.books.fail(contract_error(verdict))
+                return Ended(State.PLANNED, reason)
+            case _:
+                return Ended(State.IN_DOUBT, reason)
+
+    async def _after_refusal(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
+        """A refusal may hide that the record is there already: look before calling it rejected."""
+        verdict = acted.verdict
+        [found] = await self.reader.find(phase, [record])
+        if found is Found.AS_SENT:
+            return Ended(State.ACKNOWLEDGED, digest=acted.digest)
+        if found is Found.UNKNOWN:
+            return Ended(State.IN_DOUBT, verdict.reason.value)
+        if found is Found.DIFFERENT and MANNERS[phase].done is Outcome.CREATED:
+            return Ended(State.REJECTED, "other_content_there", verdict.message or None)
+        return Ended(State.REJECTED, verdict.reason.value, verdict.message or None)
+
+
+def _alike(records: pl.DataFrame, ended: Sequence[Ended]) -> list[Part]:
+    """Records that ended alike, together."""
+    groups: dict[tuple[State, str | None, str | None], list[int]] = {}
+    for position, one in enumerate(ended):
+        groups.setdefault((one.state, one.reason, one.message), []).append(position)
+    return [Part(records[positions], *alike) for alike, positions in groups.items()]
+
+
+def contract_error(verdict: Verdict) -> ContractError:
+    """The API answered in a way that says this is not the endpoint we know."""
+    return ContractError(
+        f"The API answered {verdict.status} where records are registered: it moved, or the base URL is wrong.",
+        cure="Check METERFEED_BASE_URL; nothing more was sent.",
+    )
+
+
+def forbidden_error() -> AuthenticationError:
+    """The API answers 403 to everything."""
+    return AuthenticationError(
+        "The API answers 403 to everything.",
+        cure="Ask for the right to register users, then run `meterfeed resume`.",
+    )

@@ -1,0 +1,408 @@
+"""What a run comes to: its summary, from counts that were taken independently, and the files beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from pipeline import account
+from pipeline.guards import first_tripped, tightest
+from pipeline.order import Opened
+from pipeline.phases import MANNERS, Phase
+from pipeline.plan import Plan
+from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
+from pipeline.ports import PlanSpool, RunShelf, World
+from pipeline.prepare import Judged
+from pipeline.session import Session
+from schemas.details import GuardCheck, Handovers, RunDetails
+from schemas.errors import GuardError, MeterfeedError, StorageError
+from schemas.ledger import RunRow, State
+from schemas.masking import masked_ids
+from schemas.outcomes import VERDICTS, Exit, Kind, Outcome, worst
+from schemas.quality import QualityFigures
+from schemas.summary import (
+    UNKNOWN_RECORDS,
+    ErrorEntry,
+    RecordCounts,
+    RequestCounts,
+    SourceEntry,
+    Summary,
+)
+
+SECONDS_PER_REQUEST = 0.05
+"""For the forecast of a plan, before anything was measured."""
+SOURCE_SHIFT = 1 << 40
+
+
+# ------------------------------------------------------------------ summaries
+def begun(command: str, environment: str, run_id: str, opened: Opened, world: World) -> Summary:
+    """The summary of a run that has only opened its exports."""
+    return Summary(
+        run_id=run_id,
+        command=command,
+        environment=environment,
+        exit_code=Exit.OK,
+        verdict="",
+        started_at=_instant(world),
+        sources=tuple(
+            SourceEntry(export.name, export.sha256, export.byte_count, None) for export, _ in opened
+        ),
+    )
+
+
+def stopped(start: Summary, error: MeterfeedError, shelf: RunShelf, world: World) -> Summary:
+    """The summary of a run that ended before it had a plan."""
+    summary = _ended(
+        replace(start, records=dict.fromkeys(Kind, UNKNOWN_RECORDS)), {Exit(error.exit_code)}, error, world
+    )
+    return _written(summary, shelf, RunDetails())
+
+
+def judged_only(
+    start: Summary,
+    judged: Judged,
+    checks: Sequence[GuardCheck],
+    opened: Opened,
+    shelf: RunShelf,
+    world: World,
+) -> Summary:
+    """The summary of a quality run, with its files written."""
+    _keep_files(judged, opened, shelf)
+    summary = _with_rows(start, judged)
+    trouble = first_tripped(checks, plan_digest=None)
+    found = account.exits(summary.rows, ())
+    summary = _ended(summary, found | _of(trouble), trouble, world)
+    details = RunDetails(profiles=_names(opened), guards=tuple(checks), rules=judged.rule_notes)
+    return _written(summary, shelf, details, quality=judged.gauge.figures())
+
+
+def planned(
+    start: Summary,
+    judged: Judged,
+    plan: Plan,
+    checks: Sequence[GuardCheck],
+    opened: Opened,
+    shelf: RunShelf,
+    session: Session,
+    run: RunRow,
+) -> Summary:
+    """The summary of a plan: what would change, how many requests, about how long."""
+    summary, details, quality = put_aside(start, judged, plan, checks, opened, shelf, session, run)
+    trouble = first_tripped(checks, plan_digest=plan.digest)
+    requests = plan.requests(session.ports.chunk_records)
+    forecast = requests * SECONDS_PER_REQUEST / max(1, session.ports.concurrency)
+    summary = replace(
+        summary,
+        records=account.nothing_sent(plan),
+        extra={**summary.extra, "requests_expected": requests, "seconds_expected": round(forecast, 1)},
+    )
+    found = account.exits(summary.rows, ()) | _of(trouble)
+    return _written(_ended(summary, found, trouble, session.ports.world), shelf, details, quality=quality)
+
+
+async def applied(
+    session: Session,
+    run: RunRow,
+    shelf: RunShelf,
+    plan: Plan,
+    checks: Sequence[GuardCheck],
+    trouble: MeterfeedError | None,
+) -> Summary:
+    """The account of a run that was sent, as far as it got, from the ledger alone."""
+    ledger = session.ledger
+    lines = await session.durable(lambda: ledger.account(run.run_seq))
+    kept = await session.durable(lambda: json.loads(ledger.runs(run_id=run.run_id)[0].plan or "{}"))
+    so_far, details = Summary.from_json(kept["so_far"]), RunDetails.from_json(kept["details"])
+    files = [source.name for source in so_far.sources]
+    sent, retried, split = await session.durable(lambda: ledger.request_counts(run.run_seq))
+    records = account.record_counts(plan, lines)
+    spool = _spool_or_none(shelf)
+    summary = replace(
+        so_far,
+        records=records,
+        requests=RequestCounts(sent, retried, split),
+        customers=account.customers(plan, open_users(session, run, plan, spool)),
+    )
+    details = replace(
+        details,
+        stages=tuple(session.stages),
+        guards=tuple(checks),
+        reasons=account.reason_counts(lines, plan),
+        examples=account.examples(session.open_chunks(run), files),
+    )
+    if spool is not None:
+        shelf.write_table("outcomes", outcome_frames(session, run, plan, spool, files))
+    found = account.exits(summary.rows, records.values()) | _of(trouble)
+    if session.ports.stopping():
+        found.add(Exit.INTERRUPTED)
+    if trouble is None and Exit.UNAVAILABLE in found and session.ports.stopping():
+        found.discard(Exit.UNAVAILABLE)
+    summary = _ended(summary, found, trouble, session.ports.world)
+    quality = QualityFigures.from_json(kept["quality"]) if kept.get("quality") else None
+    return _written(summary, shelf, details, quality=quality)
+
+
+def skipped(command: str, done: RunRow, world: World) -> Summary:
+    """The summary of a job that was done before: its rows, and its records as unchanged."""
+    before = Summary.from_json(json.loads(done.summary or "{}"))
+    records = {
+        kind: replace(
+            counts,
+            created=0,
+            updated=0,
+            unchanged=(counts.unchanged or 0) + (counts.created or 0) + (counts.updated or 0),
+        )
+        for kind, counts in before.records.items()
+    }
+    now = _instant(world)
+    return replace(
+        before,
+        command=command,
+        records=records,
+        requests=RequestCounts(),
+        started_at=now,
+        ended_at=now,
+        extra={**before.extra, "already_done": done.run_id},
+    )
+
+
+def put_aside(
+    start: Summary,
+    judged: Judged,
+    plan: Plan,
+    checks: Sequence[GuardCheck],
+    opened: Opened,
+    shelf: RunShelf,
+    session: Session,
+    run: RunRow,
+) -> tuple[Summary, RunDetails, QualityFigures]:
+    """Write down, before anything is sent, all that a later start needs to finish this run and report on it."""
+    _keep_files(judged, opened, shelf)
+    summary = replace(
+        _with_rows(start, judged),
+        extra={
+            "plan_digest": plan.digest,
+            "plan": {kind.value: _changes(plan, kind) for kind in Kind},
+            "handovers": {"moved": plan.handovers_moved, "reported": plan.handovers_reported},
+            "notes": list(session.warnings),
+        },
+    )
+    details = RunDetails(
+        profiles=_names(opened),
+        stages=tuple(session.stages),
+        guards=tuple(checks),
+        plan_digest=plan.digest,
+        handovers=Handovers(plan.handovers_moved, plan.handovers_reported),
+        rules=judged.rule_notes,
+    )
+    quality = judged.gauge.figures()
+    limits = tightest([profile.guards for _, profile in opened]).model_dump()
+    kept = {
+        "plan": plan.to_json(),
+        "so_far": summary.to_json(),
+        "details": details.to_json(),
+        "quality": quality.to_json(),
+        "limits": limits,
+        "guards": [_plain(check) for check in checks],
+    }
+    session.ledger.change_run(run.run_seq, plan=json.dumps(kept), plan_digest=plan.digest, state="planned")
+    return summary, details, quality
+
+
+def _plain(check: GuardCheck) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "value": check.value,
+        "limit": check.limit,
+        "tripped": check.tripped,
+        "unit": check.unit,
+    }
+
+
+def _changes(plan: Plan, kind: Kind) -> dict[str, int]:
+    counts = plan.counts.get(kind)
+    if counts is None:
+        return {"create": 0, "update": 0, "release": 0, "unchanged": 0, "vanished": 0}
+    return {
+        "create": counts.create,
+        "update": counts.update,
+        "release": counts.release,
+        "unchanged": counts.unchanged,
+        "vanished": counts.vanished,
+    }
+
+
+def _with_rows(start: Summary, judged: Judged) -> Summary:
+    tally = judged.tally
+    sources = tuple(replace(entry, rows=tally.by_source[index]) for index, entry in enumerate(start.sources))
+    return replace(
+        start,
+        sources=sources,
+        rows=tally.counts(),
+        violations=dict(sorted(tally.violations.items())),
+        warnings=dict(sorted(tally.warnings.items())),
+        normalised=dict(sorted(tally.normalised.items())),
+        records={kind: RecordCounts() for kind in Kind},
+    )
+
+
+def _ended(summary: Summary, found: set[Exit], trouble: MeterfeedError | None, world: World) -> Summary:
+    code = worst(found)
+    verdict = VERDICTS[code]
+    if isinstance(trouble, GuardError) and code == Exit.GUARD:
+        verdict = f"{verdict[:-1]}: {trouble.guard}."
+    error = None if trouble is None else ErrorEntry(type(trouble).__name__, trouble.message, trouble.cure)
+    return replace(summary, exit_code=code, verdict=verdict, ended_at=_instant(world), error=error)
+
+
+def _of(trouble: MeterfeedError | None) -> set[Exit]:
+    return set() if trouble is None else {Exit(trouble.exit_code)}
+
+
+def _names(opened: Opened) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(profile.name for _, profile in opened))
+
+
+def _instant(world: World) -> str:
+    return datetime.fromtimestamp(world.now(), UTC).isoformat(timespec="seconds")
+
+
+# ------------------------------------------------------------------ files
+def _keep_files(judged: Judged, opened: Opened, shelf: RunShelf) -> None:
+    """Rows that were not good, copied from their exports; violations as data."""
+    files = [export.name for export, _ in opened]
+    shelf.write_table("violations", judged.violation_frames(files))
+    shelf.keep_aside([export for export, _ in opened], judged.marks(len(files)))
+
+
+def _written(
+    summary: Summary, shelf: RunShelf, details: RunDetails, *, quality: QualityFigures | None = None
+) -> Summary:
+    summary.check()
+    artifacts = shelf.write_reports(summary, details=details, quality=quality, previous=None)
+    return replace(summary, artifacts=artifacts)
+
+
+def _spool_or_none(shelf: RunShelf) -> PlanSpool | None:
+    try:
+        return shelf.spool()
+    except StorageError:
+        return None
+
+
+def open_users(session: Session, run: RunRow, plan: Plan, spool: PlanSpool | None) -> pl.Series:
+    """Users with a record that is not in place, each once."""
+    found = [chunk.manifest["user_id"].unique() for chunk in session.open_chunks(run)]
+    if spool is not None:
+        found += [records["user_id"].unique() for _, records in _never_cut(session, run, plan, spool)]
+    return pl.concat(found).unique() if found else pl.Series("user_id", [], pl.String)
+
+
+def _never_cut(
+    session: Session, run: RunRow, plan: Plan, spool: PlanSpool
+) -> Iterator[tuple[Phase, pl.DataFrame]]:
+    """Planned records that no chunk holds: the run ended before it came to them."""
+    for phase, size in plan.phase_sizes.items():
+        cursor = session.ledger.cursor(run.run_seq, phase, 0)
+        if cursor >= size:
+            continue
+        position = 0
+        for partition in range(plan.partitions):
+            records = spool.read(phase_table(phase), partition)
+            skip = max(0, cursor - position)
+            position += records.height
+            if records.height > skip:
+                yield phase, records.slice(skip)
+
+
+def outcome_frames(
+    session: Session, run: RunRow, plan: Plan, spool: PlanSpool, files: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """One line per planned record: kind, masked id, operation, outcome, reason, where it comes from."""
+    states = [
+        State.ACKNOWLEDGED,
+        State.REJECTED,
+        State.IN_DOUBT,
+        State.BLOCKED,
+        State.PLANNED,
+        State.SUPERSEDED,
+    ]
+    for chunk in session.ledger.chunks(states=states, run_seq=run.run_seq):
+        phase = Phase(chunk.phase)
+        yield _outcomes(
+            chunk.manifest,
+            files,
+            kind=MANNERS[phase].kind,
+            phase=phase,
+            outcome=account.outcome_of(phase, chunk.state),
+            reason=chunk.reason,
+            message=chunk.message,
+            attempts=chunk.attempt,
+        )
+    for phase, records in _never_cut(session, run, plan, spool):
+        yield _outcomes(
+            records,
+            files,
+            kind=MANNERS[phase].kind,
+            phase=phase,
+            outcome=Outcome.NOT_SENT,
+            reason="not_reached",
+            message=None,
+            attempts=0,
+        )
+    for partition in range(plan.partitions):
+        same = spool.read(UNCHANGED, partition)
+        if same.height:
+            for (kind,), part in same.partition_by("kind", as_dict=True).items():
+                yield _outcomes(
+                    part,
+                    files,
+                    kind=Kind(str(kind)),
+                    phase=None,
+                    outcome=Outcome.UNCHANGED,
+                    reason=None,
+                    message=None,
+                    attempts=0,
+                )
+
+
+def _outcomes(
+    records: pl.DataFrame,
+    files: Sequence[str],
+    *,
+    kind: Kind,
+    phase: Phase | None,
+    outcome: Outcome,
+    reason: str | None,
+    message: str | None,
+    attempts: int,
+) -> pl.DataFrame:
+    operation = "unchanged" if phase is None else phase.value.split("_")[0].replace("replace", "update")
+    return records.select(
+        pl.lit(kind.value).alias("kind"),
+        masked_ids("id").alias("masked_id"),
+        pl.lit(operation).alias("operation"),
+        pl.lit(outcome.value).alias("outcome"),
+        pl.lit(reason, pl.String).alias("reason"),
+        pl.lit(message, pl.String).alias("message"),
+        pl.lit(attempts).alias("attempt_count"),
+        *source_columns(files),
+    )
+
+
+def source_columns(files: Sequence[str]) -> tuple[pl.Expr, pl.Expr]:
+    """File and line of a row token."""
+    names = dict(enumerate(files))
+    source = (pl.col("row") // SOURCE_SHIFT).cast(pl.Int64)
+    return (
+        source.replace_strict(names, default="", return_dtype=pl.String).alias("source_file"),
+        (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
+    )
+
+
+__all__ = ["PROVENANCE", "applied", "begun", "judged_only", "planned", "put_aside", "skipped", "stopped"]

@@ -1,0 +1,61 @@
+"""What was asked for, and the world it is asked in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from pipeline.ports import Api, Durable, Export, LedgerBook, Shelf, World
+from schemas.profile import Profile
+from schemas.reference import Reference
+
+Opened = Sequence[tuple[Export, Profile]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for.
+
+    Attributes:
+        command: the name a person typed; kept with the run.
+        environment: sandbox or production.
+        exports: paths, globs, folders or URLs.
+        profiles: each export is read by the first one that fits it.
+        approve: digest of a plan that a person looked at and lets through its guards.
+        run: a run id or plan digest, for the commands that take one.
+    """
+
+    command: str
+    environment: str
+    exports: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    approve: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world of a run; wired in `flows/wiring.py`.
+
+    Attributes:
+        open_exports: opens the exports an order names, each with the profile that reads it.
+        shelf: where runs keep their files.
+        reference: country outlines and test areas.
+        key: the tenant's secret for ids; any text where nothing is sent.
+        ledger: opens the ledger as its one writer, with the way to run operations on it.
+        api: opens a connection to the API.
+        stopping: whether somebody asked the run to end.
+    """
+
+    world: World
+    open_exports: Callable[[Sequence[str], Sequence[Profile]], Opened]
+    shelf: Shelf
+    reference: Reference
+    key: str = field(repr=False)
+    ledger: Callable[[], AbstractAsyncContextManager[tuple[LedgerBook, Durable]]] | None = None
+    api: Callable[[], AbstractAsyncContextManager[Api]] | None = None
+    chunk_records: int = 1000
+    concurrency: int = 8
+    settle_seconds: float = 30.0
+    stopping: Callable[[], bool] = lambda: False

@@ -1,0 +1,229 @@
+"""From exports to records: read, judge, spool, compare across rows, fold. Nothing here talks to the API."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+from schemas.rules import Rulebook
+
+from pipeline.alarms import Alarms
+from pipeline.canonical import to_canonical
+from pipeline.conflicts import claims_of
+from pipeline.identity import Identity
+from pipeline.partition import RowShape, partition_count, to_spool
+from pipeline.ports import Export, Notice, PlanSpool, World
+from pipeline.quality import QualityGauge
+from pipeline.records import Folded
+from pipeline.validation import judge
+from schemas.details import RuleNote
+from schemas.errors import ProfileError
+from schemas.profile import Profile
+from schemas.reference import Reference
+from schemas.summary import RowCounts
+
+ROWS = "rows"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of rows while they go by; `counts` gives them as the first equation wants them."""
+
+    read: int = 0
+    unreadable: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    duplicate: int = 0
+    mapped: int = 0
+    by_source: Counter[int] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    normalised: Counter[str] = field(default_factory=Counter)
+
+    def counts(self) -> RowCounts:
+        """The rows of the run.
+
+        Raises:
+            AccountError: the first equation does not hold.
+        """
+        rows = RowCounts(
+            self.read, self.unreadable, self.filtered, self.quarantined, self.duplicate, self.mapped
+        )
+        rows.check()
+        return rows
+
+
+@dataclass(slots=True)
+class Judged:
+    """Everything that was read and judged.
+
+    Attributes:
+        tally: counts of rows so far; duplicates and mapped rows come with the fold.
+        spool: valid rows by customer.
+        violations: `row, rule, severity` of all broken rules, cross-row rules included once folded.
+        unreadable: `row, reason` of what could not be read.
+        gauge: figures of the quality report.
+    """
+
+    tally: Tally
+    spool: PlanSpool
+    gauge: QualityGauge
+    violations: list[pl.DataFrame]
+    unreadable: list[pl.DataFrame]
+    profiles: Sequence[Profile]
+    shapes: Sequence[RowShape]
+    rule_notes: tuple[RuleNote, ...] = ()
+
+    def take_folded(self, folded: Folded) -> None:
+        """Add what is known only when all rows of a customer are together."""
+        self.tally.duplicate += folded.counts.duplicate
+        self.tally.mapped += folded.counts.mapped
+        self.tally.quarantined += folded.counts.quarantined
+        if folded.violations.height:
+            _count_rules(self.tally, folded.violations)
+            self.violations.append(folded.violations)
+            self.gauge.add_violations(folded.violations)
+
+    def violation_frames(self, files: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Broken rules as lines of `violations.parquet`."""
+        names = dict(enumerate(files))
+        source = (pl.col("row") // SOURCE_SHIFT).cast(pl.Int64)
+        for frame in self.violations:
+            yield frame.select(
+                source.replace_strict(names, default="", return_dtype=pl.String).alias("source_file"),
+                (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
+                pl.col("rule").cast(pl.String),
+                pl.col("severity").cast(pl.String),
+            )
+
+    def marks(self, sources: int) -> list[pl.DataFrame]:
+        """Per source, the lines to keep aside: `source_line, rules` (why, unreadable rows included)."""
+        broken = [
+            frame.filter(pl.col("severity").cast(pl.String) == "quarantine").select(
+                "row", pl.col("rule").cast(pl.String)
+            )
+            for frame in self.violations
+        ]
+        lost = [
+            frame.select(
+                (pl.col("source").cast(pl.UInt64) * SOURCE_SHIFT + pl.col("source_line")).alias("row"),
+                pl.col("reason").cast(pl.String).alias("rule"),
+            )
+            for frame in self.unreadable
+        ]
+        both = [*broken, *lost]
+        if not both:
+            return [_NO_MARKS] * sources
+        marked = (
+            pl.concat(both)
+            .group_by("row")
+            .agg(pl.col("rule").unique(maintain_order=True).alias("rules"))
+            .sort("row")
+            .select(
+                (pl.col("row") // SOURCE_SHIFT).alias("source"),
+                (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
+                "rules",
+            )
+        )
+        return [marked.filter(pl.col("source") == source).drop("source") for source in range(sources)]
+
+
+_NO_MARKS = pl.DataFrame(schema={"source_line": pl.UInt32, "rules": pl.List(pl.String)})
+SOURCE_SHIFT = 1 << 40
+
+
+def identity_of(profiles: Sequence[Profile], key: str) -> Identity:
+    """How this run makes ids.
+
+    Raises:
+        ProfileError: the profiles of one run do not make ids in one way, so their records could not meet.
+    """
+    ways = {(profile.identity.ids, profile.identity.unicode) for profile in profiles}
+    if len(ways) > 1:
+        raise ProfileError(
+            "The profiles of one run make ids in different ways.",
+            cure="Give them the same [identity] ids and unicode, or load the exports one after the other.",
+        )
+    ids, unicode = ways.pop()
+    return Identity(key, ids, unicode)
+
+
+def partitions_for(exports: Sequence[Export]) -> int:
+    """How many partitions these exports deserve."""
+    return partition_count(sum(export.row_estimate() for export in exports))
+
+
+def judge_exports(
+    exports: Sequence[Export],
+    profiles: Sequence[Profile],
+    *,
+    environment: str,
+    reference: Reference,
+    identity: Identity,
+    spool: PlanSpool,
+    world: World,
+    over: Callable[[], bool] = lambda: False,
+) -> Judged:
+    """Read every row of every export once, judge it, and spool it by customer when it is good.
+
+    Args:
+        exports: in order; `profiles[i]` reads `exports[i]`.
+
+    Raises:
+        ExportError: an export is not what its profile says; nothing was sent.
+    """
+    files = [export.name for export in exports]
+    judged = Judged(
+        Tally(), spool, QualityGauge(files), [], [], profiles, [RowShape.of(profile) for profile in profiles]
+    )
+    for export, profile in zip(exports, profiles, strict=True):
+        rulebook = Rulebook.for_profile(profile, environment, reference, columns=export.columns_present())
+        alarms = Alarms(export.name, rulebook)
+        for batch in export.batches():
+            if over():
+                return judged
+            _take(judged, batch.rows, batch.unreadable, export, profile, rulebook, alarms, identity)
+            world.notice(Notice("judge", judged.tally.read, None, "rows"))
+        alarms.raise_if_damaged()
+    return judged
+
+
+def _take(
+    judged: Judged,
+    raw_rows: pl.DataFrame,
+    unreadable: pl.DataFrame,
+    export: Export,
+    profile: Profile,
+    rulebook: Rulebook,
+    alarms: Alarms,
+    identity: Identity,
+) -> None:
+    tally, source = judged.tally, export.index
+    lost = int(unreadable["lines"].sum()) if unreadable.height else 0
+    tally.read += raw_rows.height + lost
+    tally.by_source[source] += raw_rows.height + lost
+    tally.unreadable += lost
+    if lost:
+        judged.gauge.add_unreadable(source, unreadable)
+        judged.unreadable.append(unreadable.with_columns(pl.lit(source, pl.UInt32).alias("source")))
+    canonical = to_canonical(raw_rows, profile, source)
+    tally.filtered += canonical.filtered
+    tally.normalised.update(canonical.normalised)
+    verdict = judge(canonical.rows, rulebook)
+    alarms.observe(canonical.rows, verdict)
+    tally.quarantined += verdict.quarantined.len()
+    _count_rules(tally, verdict.violations)
+    judged.violations.append(verdict.violations)
+    judged.gauge.add_rows(canonical.rows, verdict.violations)
+    shape = judged.shapes[source]
+    spooled = to_spool(verdict.valid_rows, shape, identity)
+    judged.spool.append(ROWS, spooled)
+    for table, claims in claims_of(spooled, shape, identity).items():
+        judged.spool.append(table, claims)
+
+
+def _count_rules(tally: Tally, violations: pl.DataFrame) -> None:
+    for rule, severity, count in violations.group_by("rule", "severity").len().iter_rows():
+        (tally.violations if severity == "quarantine" else tally.warnings)[str(rule)] += count

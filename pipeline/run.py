@@ -1,0 +1,181 @@
+"""The story of a run, stage after stage.
+
+    exports -> judged rows -> plan and guards -> delivery -> the account -> reports
+
+`quality` stops after judging, `plan` before delivery; `sync` goes all the way; `apply` and `resume` take up a
+plan where it was left. Each returns the summary a person or a script is shown; only what stopped a run before it
+had an account is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from pipeline.ending import applied, begun, judged_only, planned, put_aside, skipped, stopped
+from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
+from pipeline.identity import Identity
+from pipeline.job import Job, fingerprint, job_of
+from pipeline.order import Opened, Order, Ports
+from pipeline.plan import Plan
+from pipeline.planning import make_plan, nothing_held
+from pipeline.ports import RunShelf
+from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for
+from pipeline.session import Session
+from schemas.details import GuardCheck
+from schemas.errors import MeterfeedError
+from schemas.ledger import RunRow
+from schemas.summary import Summary
+
+
+# ------------------------------------------------------------------ the commands
+async def quality(order: Order, ports: Ports) -> Summary:
+    """Judge the exports and report; needs no API, no ledger, no secret."""
+    opened = ports.open_exports(order.exports, order.profiles)
+    with ports.shelf.fresh("quality", now=ports.world.now()) as shelf:
+        start = begun(order.command, order.environment, shelf.name, opened, ports.world)
+        judged = _judge(order, ports, opened, shelf)
+        make_plan(judged, _identity(opened, ports), nothing_held, world=ports.world, over=ports.stopping)
+        checks = _row_checks(judged, opened, History())
+        summary = judged_only(start, judged, checks, opened, shelf, ports.world)
+        shelf.drop_spool()
+        return summary
+
+
+async def plan(order: Order, ports: Ports) -> Summary:
+    """Show what would change; send nothing that changes anything."""
+    async with _session(order, ports) as session:
+        opened, job = _open(order, ports)
+        await session.settle_the_past(only_if_needed=True)
+        run, shelf = await session.begin(order.command, job, opened)
+        with shelf:
+            start = begun(order.command, order.environment, run.run_id, opened, ports.world)
+            judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
+            return await session.finish(
+                run, planned(start, judged, made, checks, opened, shelf, session, run)
+            )
+
+
+async def sync(order: Order, ports: Ports) -> Summary:
+    """Plan, and do it."""
+    async with _session(order, ports) as session:
+        opened, job = _open(order, ports)
+        await session.sign_in()
+        if (done := await session.settled_twin(job)) is not None:
+            return skipped(order.command, done, ports.world)
+        await session.settle_the_past()
+        run, shelf = await session.begin(order.command, job, opened)
+        with shelf:
+            start = begun(order.command, order.environment, run.run_id, opened, ports.world)
+            try:
+                judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
+            except MeterfeedError as error:
+                return await session.finish(run, stopped(start, error, shelf, ports.world))
+            put_aside(start, judged, made, checks, opened, shelf, session, run)
+            return await _deliver(session, run, shelf, made, checks, approved=order.approve == made.digest)
+
+
+async def apply(order: Order, ports: Ports) -> Summary:
+    """Do exactly the plan that was shown. Naming it by its digest approves it; by its run id does not."""
+    async with _session(order, ports) as session:
+        run, shelf, made, checks = await session.take_up(order.run or "")
+        await session.sign_in()
+        await session.settle_the_past()
+        with shelf:
+            approved = made.digest in (order.run, order.approve)
+            return await _deliver(session, run, shelf, made, checks, approved=approved)
+
+
+async def resume(order: Order, ports: Ports) -> Summary:
+    """Settle everything unfinished, of all runs or of one, oldest first."""
+    async with _session(order, ports) as session:
+        await session.sign_in()
+        await session.settle_the_past()
+        summary = None
+        for run_id in await session.unfinished(order.run):
+            run, shelf, made, checks = await session.take_up(run_id)
+            with shelf:
+                summary = await _deliver(session, run, shelf, made, checks, approved=False)
+        return summary or await session.last_summary(order.run)
+
+
+# ------------------------------------------------------------------ the stages
+def _open(order: Order, ports: Ports) -> tuple[Opened, Job]:
+    opened = ports.open_exports(order.exports, order.profiles)
+    return opened, job_of(opened, environment=order.environment, key=ports.key)
+
+
+def _identity(opened: Opened, ports: Ports) -> Identity:
+    return identity_of([profile for _, profile in opened], ports.key)
+
+
+def _judge(order: Order, ports: Ports, opened: Opened, shelf: RunShelf) -> Judged:
+    """Every row of every export, read once and judged; the good ones spooled by customer."""
+    return judge_exports(
+        [export for export, _ in opened],
+        [profile for _, profile in opened],
+        environment=order.environment,
+        reference=ports.reference,
+        identity=_identity(opened, ports),
+        spool=shelf.new_spool(partitions_for([export for export, _ in opened])),
+        world=ports.world,
+        over=ports.stopping,
+    )
+
+
+async def _plan(
+    order: Order, ports: Ports, session: Session, opened: Opened, job: Job, shelf: RunShelf
+) -> tuple[Judged, Plan, list[GuardCheck]]:
+    """Rows become records, records become changes; the whole of it lies in the spool before a byte is sent."""
+    with session.stage("judge"):
+        judged = _judge(order, ports, opened, shelf)
+    with session.stage("plan"):
+        made = make_plan(
+            judged, _identity(opened, ports), session.ledger.holdings, world=ports.world, over=ports.stopping
+        )
+        session.raise_if_stopping()
+        judged.spool.finish({"plan": made.digest})
+    history = await session.history(job)
+    checks = _row_checks(judged, opened, history)
+    limits = tightest([profile.guards for _, profile in opened])
+    checks += plan_guards(made, limits, history=history)
+    return judged, made, checks
+
+
+def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardCheck]:
+    limits = tightest([profile.guards for _, profile in opened])
+    full = any(profile.export.kind == "full" for _, profile in opened)
+    return row_guards(judged.tally.counts(), limits, history=history, full=full)
+
+
+async def _deliver(
+    session: Session,
+    run: RunRow,
+    shelf: RunShelf,
+    made: Plan,
+    checks: Sequence[GuardCheck],
+    *,
+    approved: bool,
+) -> Summary:
+    """Send what is planned, unless a guard says no; then add up where every record ended."""
+    trouble: MeterfeedError | None = (
+        None if approved or session.was_approved(run) else first_tripped(checks, plan_digest=made.digest)
+    )
+    if trouble is None:
+        if approved:
+            await session.approve(run, made.digest)
+        with session.stage("send"):
+            trouble = await session.send(run, made, shelf)
+        with session.stage("remember"):
+            await session.remember()
+    summary = await applied(session, run, shelf, made, checks, trouble)
+    return await session.finish(run, summary)
+
+
+@asynccontextmanager
+async def _session(order: Order, ports: Ports) -> AsyncIterator[Session]:
+    """The ledger, held as its one writer, and a connection to the API that asks for nothing yet."""
+    assert ports.ledger is not None
+    assert ports.api is not None
+    async with ports.ledger() as (ledger, durable), ports.api() as api:
+        yield Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))

@@ -1,0 +1,356 @@
+"""One hold of the ledger: what earlier runs left, the run of today, and the sending of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from pipeline.contract import PINNED, compare, shape_of
+from pipeline.delivery.answers import MalformedAnswer, parse
+from pipeline.delivery.pace import Learned
+from pipeline.delivery.sender import Sender
+from pipeline.delivery.traffic import Traffic
+from pipeline.guards import History
+from pipeline.holdings import MERGES
+from pipeline.identity import Identity
+from pipeline.job import Job
+from pipeline.order import Opened, Ports
+from pipeline.phases import Phase
+from pipeline.plan import Plan
+from pipeline.planning import read_phase
+from pipeline.ports import Api, Durable, LedgerBook, RowSpool, RunShelf
+from schemas.details import GuardCheck, StageTime
+from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedError, StorageError
+from schemas.exchange import Answer, Call
+from schemas.ledger import ChunkRow, RunRow, SourceRow, State
+from schemas.outcomes import Exit
+from schemas.profile import GuardsSection
+from schemas.summary import Summary
+
+LEARNED = "learned"
+"""The fact under which the ledger keeps what was learned of the API's limits."""
+SETTLED = "settled"
+SENDING = "sending"
+PLANNED = "planned"
+SUPERSEDED = "superseded"
+HISTORY_RUNS = 20
+
+
+@dataclass(slots=True)
+class Session:
+    """The ledger and the API, for as long as the lock is held."""
+
+    environment: str
+    ports: Ports
+    ledger: LedgerBook
+    durable: Durable
+    api: Api
+    key_fingerprint: str
+    stages: list[StageTime] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------ the past
+    async def sign_in(self) -> None:
+        """Fetch a token before anything else: wrong credentials end the run here.
+
+        An endpoint that cannot be reached does not: the plan is made all the same, and can be resumed.
+
+        Raises:
+            AuthenticationError: the credentials are refused.
+            ContractError: the API is not the one we know.
+        """
+        try:
+            await self.api.sign_in()
+            await self._check_contract()
+        except ApiUnavailable:
+            self.warnings.append("api_unreachable_at_start")
+
+    async def _check_contract(self) -> None:
+        answer = await self.api.call(Call("GET", ("swagger", "Partner", "swagger.json")))
+        if not isinstance(answer, Answer) or answer.status != 200:
+            self.warnings.append("contract_not_published")
+            return
+        try:
+            found = compare(PINNED, shape_of(parse(answer.body)))
+        except MalformedAnswer:
+            self.warnings.append("contract_not_readable")
+            return
+        if found.breaking:
+            first = found.breaking[0]
+            raise ContractError(
+                f"The API's contract changed in {len(found.breaking)} place(s) we rely on, first: {first}.",
+                cure="Nothing was sent. Update meterfeed, or ask the vendor.",
+            )
+
+    async def settle_the_past(self, *, only_if_needed: bool = False) -> None:
+        """Read back what earlier runs left in doubt; nothing new is sent before that is known.
+
+        Raises:
+            ApiUnavailable: something stays in doubt because the API cannot be read.
+        """
+        waiting = await self.durable(lambda: next(self.ledger.chunks(states=[State.IN_DOUBT]), None))
+        if waiting is None:
+            return
+        if only_if_needed:
+            await self.sign_in()
+        sender = self._sender(_Spools(self.ports, self.ledger), GuardsSection())
+        left = await sender.recover()
+        await self.remember()
+        if left:
+            raise ApiUnavailable(
+                f"{left} records of earlier runs are in doubt and could not be read back.",
+                cure="Run `meterfeed resume` when the API answers.",
+            )
+
+    async def settled_twin(self, job: Job) -> RunRow | None:
+        """The newest run of these profiles, if it did this very job and nothing of it is open."""
+        newest = await self.durable(
+            lambda: [
+                run
+                for run in self.ledger.runs(profiles=job.profiles, limit=HISTORY_RUNS)
+                if run.state in (SETTLED, SENDING, SUPERSEDED)
+            ]
+        )
+        if newest and newest[0].state == SETTLED and newest[0].job_digest == job.digest:
+            return newest[0]
+        return None
+
+    async def unfinished(self, run_id: str | None = None) -> list[str]:
+        """Runs that began to send and are not settled, oldest first."""
+        runs = await self.durable(lambda: self.ledger.runs(state=SENDING))
+        return [run.run_id for run in reversed(runs) if run_id in (None, run.run_id)]
+
+    async def give_up(self, run_id: str) -> None:
+        """A newer full export takes the place of what an older run has not sent."""
+
+        def supersede() -> None:
+            [run] = self.ledger.runs(run_id=run_id)
+            self.ledger.supersede(run.run_seq)
+            self.ledger.change_run(run.run_seq, state=SUPERSEDED)
+
+        await self.durable(supersede)
+
+    async def history(self, job: Job) -> History:
+        """What completed runs of these profiles looked like."""
+        runs = await self.durable(
+            lambda: self.ledger.runs(profiles=job.profiles, state=SETTLED, limit=HISTORY_RUNS)
+        )
+        return History.of([json.loads(run.summary) for run in runs if run.summary])
+
+    async def last_summary(self, run_id: str | None) -> Summary:
+        """The summary of the newest run (or of this one) as it stands.
+
+        Raises:
+            GuardError: there is none.
+        """
+        runs = await self.durable(lambda: self.ledger.runs(run_id=run_id))
+        done = [run for run in runs if run.summary and run.state in (SETTLED, SENDING, PLANNED)]
+        if not done:
+            raise GuardError(
+                "There is no run to resume.", guard="resume", cure="`meterfeed runs` lists them."
+            )
+        return Summary.from_json(json.loads(done[0].summary or "{}"))
+
+    # ------------------------------------------------------------ the run
+    async def begin(self, command: str, job: Job, opened: Opened) -> tuple[RunRow, RunShelf]:
+        """Write the run and its sources down, and make its folder."""
+        now = self.ports.world.now()
+
+        def write() -> RunRow:
+            run = self.ledger.begin_run(
+                command=command,
+                environment=self.environment,
+                profiles=job.profiles,
+                job_digest=job.digest,
+                stamp=datetime.fromtimestamp(now, UTC).strftime("%Y%m%d"),
+                now=now,
+            )
+            self.ledger.note_sources(
+                run.run_seq,
+                [
+                    SourceRow(export.index, export.name, export.sha256, export.byte_count, None)
+                    for export, _ in opened
+                ],
+            )
+            return run
+
+        run = await self.durable(write)
+        return run, self.ports.shelf.open(run.run_id, fresh=True)
+
+    async def take_up(self, name: str) -> tuple[RunRow, RunShelf, Plan, list[GuardCheck]]:
+        """A planned run, by its id or the digest of its plan.
+
+        Raises:
+            GuardError: there is no such plan, it was done, or a newer run changed what it rests on.
+            StorageError: its spool is gone.
+        """
+        runs = await self.durable(lambda: self.ledger.runs())
+        found = [run for run in runs if name in (run.run_id, run.plan_digest) and run.plan]
+        if not found:
+            raise GuardError(
+                f"There is no plan {name[:40]!r}.", guard="apply", cure="`meterfeed runs` lists them."
+            )
+        run = found[0]
+        newer = [
+            other
+            for other in runs
+            if other.run_seq > run.run_seq
+            and other.profiles == run.profiles
+            and other.state in (SENDING, SETTLED)
+        ]
+        if newer and run.state != SETTLED:
+            raise GuardError(
+                f"The plan of {run.run_id} is stale: {newer[0].run_id} has sent since.",
+                guard="stale",
+                cure="Plan again.",
+            )
+        kept = json.loads(run.plan or "{}")
+        checks = [GuardCheck(**check) for check in kept["guards"]]
+        return run, self.ports.shelf.open(run.run_id), Plan.from_json(kept["plan"]), checks
+
+    def was_approved(self, run: RunRow) -> bool:
+        """Whether the run got past its guards before: it began to send."""
+        return run.state == SENDING or (run.approved is not None and run.approved == run.plan_digest)
+
+    async def approve(self, run: RunRow, digest: str) -> None:
+        """Write down that a person let this very plan through."""
+        await self.durable(lambda: self.ledger.change_run(run.run_seq, approved=digest))
+
+    # ------------------------------------------------------------ sending
+    async def send(self, run: RunRow, plan: Plan, shelf: RunShelf) -> MeterfeedError | None:
+        """Deliver a plan from wherever it stands; what stopped it is returned, not raised."""
+        await self.durable(lambda: self.ledger.change_run(run.run_seq, state=SENDING))
+        try:
+            spool = shelf.spool()
+        except StorageError as error:
+            return error
+        sender = self._sender(_One(run.run_seq, spool), self._guards(run))
+        try:
+            await sender.deliver(run.run_seq, plan.phase_sizes, plan.partitions)
+        except MeterfeedError as error:
+            return error
+        finally:
+            learned = json.dumps(sender.traffic.size.learned(sender.traffic.pace.limit).to_json())
+            await self.durable(lambda: self.ledger.remember({LEARNED: learned}))
+        return None
+
+    def _guards(self, run: RunRow) -> GuardsSection:
+        kept = json.loads(run.plan or "{}").get("limits")
+        return GuardsSection(**kept) if kept else GuardsSection()
+
+    async def remember(self) -> None:
+        """Fold what was acknowledged into what the API is believed to hold."""
+        await self.durable(lambda: self.ledger.absorb(MERGES))
+
+    def _sender(self, plans: _Plans, guards: GuardsSection) -> Sender:
+        learned = self.ledger.recall(LEARNED)
+        keys = Identity(self.ports.key)
+        return Sender(
+            api=self.api,
+            ledger=self.ledger,
+            world=self.ports.world,
+            durable=self.durable,
+            read_plan=plans.read,
+            traffic=Traffic(
+                self.ports.world,
+                chunk_records=self.ports.chunk_records,
+                concurrency=self.ports.concurrency,
+                learned=Learned.from_json(json.loads(learned) if learned else None),
+            ),
+            guards=guards,
+            settle_seconds=self.ports.settle_seconds,
+            meter_point_keys=lambda points: _meter_point_keys(keys, points),
+            stopping=self.ports.stopping,
+        )
+
+    # ------------------------------------------------------------ the end
+    async def finish(self, run: RunRow, summary: Summary) -> Summary:
+        """Write the summary into the ledger; the run is settled when nothing of it is left open."""
+        state = self._state_after(run, summary)
+        await self.durable(
+            lambda: self.ledger.finish_run(
+                run.run_seq,
+                exit_code=int(summary.exit_code),
+                state=state,
+                summary=summary.to_json(),
+                now=self.ports.world.now(),
+            )
+        )
+        return summary
+
+    def _state_after(self, run: RunRow, summary: Summary) -> str:
+        open_records = any(counts.in_doubt or counts.not_sent for counts in summary.records.values())
+        [now] = self.ledger.runs(run_id=run.run_id)
+        if now.state == SENDING:
+            return SENDING if open_records else SETTLED
+        return PLANNED if now.plan else "stopped"
+
+    def open_chunks(self, run: RunRow) -> Iterator[ChunkRow]:
+        """Leaf chunks of the run whose records are not in place."""
+        states = [State.REJECTED, State.IN_DOUBT, State.BLOCKED, State.PLANNED]
+        return self.ledger.chunks(states=states, run_seq=run.run_seq)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a stage for the report."""
+        start = self.ports.world.monotonic()
+        try:
+            yield
+        finally:
+            self.stages.append(StageTime(name, round(self.ports.world.monotonic() - start, 3)))
+
+    def raise_if_stopping(self) -> None:
+        """Nothing was sent yet: somebody who asks the run to end now is obeyed at once."""
+        if self.ports.stopping():
+            raise InterruptedEarly
+
+
+def _meter_point_keys(identity: Identity, points: Sequence[str]) -> list[int]:
+    named = pl.DataFrame({"point": list(points)}, schema={"point": pl.String})
+    return named.select(identity.meter_point_key(pl.col("point"))).to_series().to_list()
+
+
+class InterruptedEarly(BaseException):
+    """Somebody asked the run to end before it had anything to report."""
+
+
+@dataclass(slots=True)
+class _One:
+    """The plan of one run."""
+
+    run_seq: int
+    spool: RowSpool
+
+    def read(self, run_seq: int, phase: Phase, partition: int) -> Any:
+        assert run_seq == self.run_seq
+        return read_phase(self.spool, phase, partition)
+
+
+@dataclass(slots=True)
+class _Spools:
+    """The plans of whatever runs left something in doubt."""
+
+    ports: Ports
+    ledger: LedgerBook
+    _found: dict[int, RowSpool | None] = field(default_factory=dict)
+
+    def read(self, run_seq: int, phase: Phase, partition: int) -> Any:
+        if run_seq not in self._found:
+            run = next((run for run in self.ledger.runs() if run.run_seq == run_seq), None)
+            try:
+                self._found[run_seq] = self.ports.shelf.open(run.run_id).spool() if run else None
+            except StorageError:
+                self._found[run_seq] = None  # the spool is lost: presence is all that can be told
+        spool = self._found[run_seq]
+        return None if spool is None else read_phase(spool, phase, partition)
+
+
+_Plans = _One | _Spools
+
+__all__ = ["Exit", "InterruptedEarly", "Session"]
