@@ -109,8 +109,9 @@ class FileSection(Section):
     """`[file]`: the dialect. A Parquet file needs none of it but `match`.
 
     `format` left out: told by the file's first bytes. `newline` left out: LF and CRLF both end a line.
-    `header_line` is the physical line of the header, from 1; 0 is not allowed. `footer_lines` are the last
-    physical lines of the file and no rows. `quote` empty: no field is quoted.
+    `header_line` is the physical line of the header, from 1. `footer_lines` are the last
+    physical lines of the file and no rows. `quote` empty: no field is quoted. `last_line = "open"`: the system
+    never ends its last line, so a missing line end does not mean a cut file.
     """
 
     match: Annotated[str, Field(min_length=1)] | None = None
@@ -124,6 +125,7 @@ class FileSection(Section):
     header: Literal["exact", "folded"] = "exact"
     header_line: Annotated[int, Field(ge=1, le=1000)] = 1
     footer_lines: Annotated[int, Field(ge=0, le=1000)] = 0
+    last_line: Literal["ended", "open"] = "ended"
     multiline: Words = ()
     member: Annotated[str, Field(min_length=1)] | None = None
 

@@ -166,7 +166,7 @@ def test_svalbard_is_part_of_where_norwegian_customers_may_lie():
         (LEAST + USER + 'latitude = "N"\n', "come in pairs"),
         (LEAST + USER + 'latitude = "N"\nlongitude = "N"\n', "the same header"),
         (LEAST + USER + 'resource = "R"\n', "resource and resource_type come in pairs"),
-        (LEAST + USER + '[keep]\nstatus = ["A"]\n', "[keep] status is not a column"),
+        (LEAST + USER + '[keep]\nstatus = ["A"]\n', "[keep] status is not in [columns]"),
         (LEAST + USER + 'status = "S"\n[keep]\nstatus = []\n', "lists no value"),
         (LEAST + USER + 'status = "S"\n[keep]\nstatus = "A"\n', "[keep] status: must be a list"),
         (LEAST + USER + 'protected = "P"\n', "[protect] values is missing"),

@@ -1,0 +1,59 @@
+"""Reading ahead: the next piece is fetched, hashed and checked by a second thread while this one parses."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final, TypeVar
+
+Item = TypeVar("Item")
+
+DEPTH: Final = 3
+"""Pieces held ready. More only costs memory: one side or the other is the slower all the time."""
+
+
+class _End:
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items in the same order, fetched by another thread.
+
+    An exception of `items` is raised here, in its place. When the reader stops early, the thread ends
+    before this generator is closed: no thread outlives its file.
+    """
+    ready: queue.Queue[Item | _End] = queue.Queue(maxsize=DEPTH)
+    stop = threading.Event()
+
+    def offer(item: Item | _End) -> bool:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                ready.put(item, timeout=0.05)
+                return True
+        return False
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                if not offer(item):
+                    return
+            offer(_End(None))
+        except BaseException as error:  # noqa: BLE001 - handed over whole to the reading thread
+            offer(_End(error))
+
+    thread = threading.Thread(target=fetch, name="meterfeed-read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()

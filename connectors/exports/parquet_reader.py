@@ -1,0 +1,206 @@
+"""Parquet to text. The file is opened by another process (`parquet_worker.py`); only text comes back.
+
+Ids must arrive as text or whole numbers: a float has already lost digits of an 18-digit id.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+from connectors.exports.batch import BATCH_ROWS, LARGEST_LINE, UNREADABLE_SCHEMA, RawBatch
+from connectors.exports.containers import HARMLESS
+from connectors.exports.headers import find_columns
+from connectors.exports.places import Place
+from schemas.errors import ExportError
+from schemas.profile import Profile
+from schemas.unreadable import Unreadable
+
+WORKER: Final = Path(__file__).with_name("parquet_worker.py")
+
+LARGEST_GROUP: Final = 2 << 30
+"""Unpacked bytes that the columns we read may have in one row group."""
+
+BAD: Final = "__bad"
+REASONS: Final = {1: Unreadable.UNDECODABLE, 2: Unreadable.NUL_BYTE, 3: Unreadable.FIELD_TOO_LONG}
+
+_COORDINATES: Final = ("latitude", "longitude")
+_FLAGS: Final = ("status", "protected")
+
+
+class ParquetRows:
+    """One Parquet file, described when made and read by `batches`.
+
+    Attributes:
+        dropped: headers that are not read.
+        notes: what a report should say about the file.
+
+    Raises:
+        ExportError: the file is damaged, lacks a column, or has one in a type that is not what it must be.
+    """
+
+    def __init__(self, place: Place, profile: Profile, name: str, *, source: int, size: int) -> None:
+        self._url, self._profile, self._name = place.url, profile, name
+        self._source, self._size = source, size
+        about = self._describe()
+        columns = about["columns"]
+        headers = [str(column["name"]) for column in columns]
+        found = find_columns(headers, _without_multiline(profile), name, "the Parquet schema")
+        self._headers = {ours: headers[at] for ours, at in found.places.items()}
+        self.dropped = found.dropped
+        self.notes: list[str] = []
+        self._fractions = {
+            ours for ours, at in found.places.items() if columns[at]["kind"] in ("float", "decimal")
+        }
+        for ours, at in found.places.items():
+            self._check_type(ours, columns[at])
+        self._check_size(sum(columns[at]["largest"] for at in set(found.places.values())))
+        self._check_rows(about["rows"], about["rows_in_groups"])
+        if not about["has_checksums"]:
+            self.notes.append(f"{name} carries no page checksums: what is in it could not be verified.")
+
+    def batches(self) -> Iterator[RawBatch]:
+        """Batches of about `BATCH_ROWS` rows."""
+        request = {"url": self._url, "read": list(dict.fromkeys(self._headers.values()))}
+        parts: list[pl.DataFrame] = []
+        row = unpacked = 0
+        with _worker(request, self._name) as frames:
+            for payload in frames:
+                part: Any = pl.from_arrow(pa.ipc.open_stream(payload).read_all())
+                unpacked += len(payload)
+                if unpacked > max(HARMLESS, self._size * self._profile.guards.expansion):
+                    raise self._refusal(
+                        f"unpacks to more than {unpacked} bytes, out of {self._size}.", _EXPANSION
+                    )
+                parts.append(self._numbered(part, row))
+                row += part.height
+                if sum(part.height for part in parts) >= BATCH_ROWS:
+                    yield self._batch(parts)
+                    parts = []
+        if parts:
+            yield self._batch(parts)
+
+    def _numbered(self, part: pl.DataFrame, before: int) -> pl.DataFrame:
+        """Rows under our names; numbers are written with the profile's decimal sign, as its texts are."""
+        nulls = [*self._profile.file.nulls, ""]
+        decimal = self._profile.file.decimal
+        cells = {ours: pl.col(theirs) for ours, theirs in self._headers.items()}
+        cells |= {ours: cells[ours].str.replace(".", decimal, literal=True) for ours in self._fractions}
+        numbers = pl.int_range(before + 1, before + part.height + 1, dtype=pl.UInt32)
+        return part.select(
+            *(pl.when(~cell.is_in(nulls)).then(cell).alias(ours) for ours, cell in cells.items()),
+            numbers.alias("source_line"),
+            numbers.alias("source_record"),
+            pl.col(BAD),
+        )
+
+    def _batch(self, parts: list[pl.DataFrame]) -> RawBatch:
+        rows = pl.concat(parts, rechunk=True)
+        unreadable = rows.filter(pl.col(BAD) > 0).select(
+            "source_line",
+            lines=pl.lit(1, pl.UInt32),
+            reason=pl.col(BAD).replace_strict(REASONS, return_dtype=pl.String),
+        )
+        readable = rows.filter(pl.col(BAD) == 0) if unreadable.height else rows
+        return RawBatch(self._source, readable.drop(BAD), unreadable.cast(UNREADABLE_SCHEMA))  # type: ignore[arg-type]
+
+    # -------------------------------------------------------------- before any row
+    def _describe(self) -> dict[str, Any]:
+        with _worker({"url": self._url, "read": None}, self._name) as frames:
+            about: dict[str, Any] = json.loads(next(iter(frames)))
+        return about
+
+    def _check_type(self, ours: str, column: dict[str, Any]) -> None:
+        kind, theirs = column["kind"], column["name"]
+        if kind in ("text", "integer", "null"):
+            return
+        if kind in ("float", "decimal") and ours in _COORDINATES:
+            return
+        if kind == "boolean" and ours in _FLAGS:
+            return
+        if kind == "float":
+            raise self._refusal(
+                f'holds "{theirs}" as {column["type"]}: a float keeps 15 to 17 digits, so an 18-digit id in it has '
+                "been rounded to a multiple of 64 or 128.",
+                "Export the column as text, from where it was still exact.",
+            )
+        raise self._refusal(
+            f'holds "{theirs}" as {column["type"]}, which {ours} cannot be.', "Export the column as text."
+        )
+
+    def _check_size(self, largest: int) -> None:
+        if largest > LARGEST_GROUP:
+            raise self._refusal(
+                f"has a row group of {largest} bytes in the columns we read; we take {LARGEST_GROUP}.",
+                "Write smaller row groups.",
+            )
+
+    def _check_rows(self, rows: int, in_groups: int) -> None:
+        if rows != in_groups or rows < 0:
+            raise self._refusal(
+                f"says that it has {rows} rows; its row groups say {in_groups}.", "Export it again."
+            )
+        if not rows:
+            raise self._refusal("holds no row.", "Export it again.")
+        if rows > LARGEST_LINE:
+            raise self._refusal(f"has more than {LARGEST_LINE} rows.", "Split the export.")
+
+    def _refusal(self, what: str, cure: str) -> ExportError:
+        return ExportError(f"{self._name} {what}", cure=cure)
+
+
+_EXPANSION: Final = "If that is right, raise [guards] expansion."
+
+
+def _without_multiline(profile: Profile) -> Profile:
+    """`[file] multiline` is about quotes in CSV; a Parquet file need not have those columns."""
+    return profile.model_copy(update={"file": profile.file.model_copy(update={"multiline": ()})})
+
+
+# ------------------------------------------------------------------ the other process
+@contextmanager
+def _worker(request: dict[str, Any], name: str) -> Iterator[Iterator[bytes]]:
+    """The payloads a worker answers with. It is stopped when the reader is done, or stops early."""
+    process = subprocess.Popen(  # noqa: S603 - our own script, in our own interpreter
+        [sys.executable, "-I", str(WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.close()
+        yield _payloads(process.stdout, name)
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def _payloads(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    while True:
+        head = stream.read(9)
+        kind, length = (head[:1], struct.unpack(">Q", head[1:])[0]) if len(head) == 9 else (b"", 0)
+        payload = stream.read(length)
+        if not kind or len(payload) < length:
+            raise ExportError(
+                f"{name} ended the process that read it: it is damaged, or made to do so.",
+                cure="Export it again.",
+            )
+        if kind == b"E":
+            refusal = json.loads(payload)
+            raise ExportError(f"{name} cannot be read. {refusal['message']}", cure=refusal["cure"])
+        if kind == b"Z":
+            return
+        yield payload
