@@ -194,9 +194,13 @@ def _told(answer: Answer) -> str:
     try:
         body = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        body = None
+        return str(answer.status)
     error = body.get("error") if isinstance(body, dict) else None
-    return f"{answer.status} {error}" if error in _OAUTH_ERRORS else str(answer.status)
+    return (
+        f"{answer.status} {error}"
+        if isinstance(error, str) and error in _OAUTH_ERRORS
+        else str(answer.status)
+    )
 
 
 def told_wait(answer: Answer | NoAnswer) -> float:

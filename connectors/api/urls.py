@@ -36,13 +36,14 @@ def checked_origin(url: str, *, setting: str) -> httpx.URL:
     cure = f"Set {setting} to an https:// address; http:// is for this machine only."
     try:
         parsed = httpx.URL(url.strip())
+        host = parsed.host  # decoded when asked for, and may then turn out to be no name
     except (httpx.InvalidURL, ValueError, TypeError):
         raise SettingsError(f"{setting} is not a URL.", cure=cure) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not host:
         raise SettingsError(f"{setting} is not an http address.", cure=cure)
     if parsed.userinfo or parsed.query or parsed.fragment or "?" in url or "#" in url:
         raise SettingsError(f"{setting} holds more than scheme, host and path.", cure=cure)
-    if parsed.scheme == "http" and not is_loopback(parsed.host):
+    if parsed.scheme == "http" and not is_loopback(host):
         raise SettingsError(f"{setting} is plain http to another machine.", cure=cure)
     return parsed
 
