@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faults", help=f"a .toml or .json file, or one of: {', '.join(NAMED_PLANS)}")
     parser.add_argument("--semantics", help="the cell: a=prefix,b=skip,… or cell=17")
     parser.add_argument("--seed", type=int, help="of every draw")
+    parser.add_argument("--wire", action="store_true", help="be ready to play faults of the wire")
     parser.add_argument("--state-dir", help="keep the logs there, and take up what they say")
     parser.add_argument("--token-lifetime", type=float, default=3600.0, help="seconds a token lives")
     given = parser.parse_args(arguments)
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=given.seed,
             state_dir=given.state_dir,
             token_lifetime=given.token_lifetime,
+            wire=given.wire,
             announce=announce,
         )
     except (ValueError, OSError) as error:

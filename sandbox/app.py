@@ -162,10 +162,15 @@ async def _end(transport: asyncio.Transport | None, receive: Receive, *, reset: 
     if transport is None:
         return
     if reset:
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+        end_with_reset(transport)
     else:
         transport.close()
     await _gone(receive)
+
+
+def end_with_reset(transport: asyncio.WriteTransport) -> None:
+    """End a connection with RST: what was written and not yet sent is lost."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None and not transport.is_closing():
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

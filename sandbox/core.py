@@ -21,7 +21,7 @@ import msgspec
 from sandbox.contract import BASE_PATH, DOCUMENT_PATH, Operation, document, match, methods_of
 from sandbox.effects import Cause, EffectLog, LineFile
 from sandbox.exchange import Answer, Call, RequestLine, digest_of_body
-from sandbox.faults import FAULTS, TOKEN, PlanSource, load_plan
+from sandbox.faults import FAULTS, TOKEN, FaultRule, PlanSource, load_plan, named_plan
 from sandbox.operations import Operations, Task, decode, refused
 from sandbox.records import LocationsBody, User, UsersBody
 from sandbox.semantics import Atomicity, Refusal, World
@@ -60,6 +60,8 @@ class Core:
     ) -> None:
         self.lock = threading.RLock()
         self.now = now
+        self.wire_ready = False
+        """Whether whatever carries the requests can play faults of the wire."""
         self.plan = load_plan(plan)
         self.plan.started = now()
         self._files = [LineFile(state_dir / name) for name in LOG_FILES] if state_dir else []
@@ -97,15 +99,7 @@ class Core:
             if segments[:1] == (CONTROL_PATH[1:],):
                 return self._control(call, segments[1:])
             self._requests += 1
-            line = RequestLine(
-                request=self._requests,
-                time=self.now(),
-                trace=call.trace,
-                method=call.method,
-                path="unknown",
-                body_bytes=len(call.body),
-                body_digest=digest_of_body(call.body),
-            )
+            line = self._line(call)
             before = len(self.world.log)
             answer = self._answer(call, segments, line)
             line.status = answer.status
@@ -126,6 +120,37 @@ class Core:
             answer.line.delivered = whole and answer.delivery.how == "whole"
             if self._requests_file is not None:
                 self._requests_file.append([answer.line])
+
+    def draw_wire(self, operation: Operation) -> tuple[FaultRule, random.Random] | None:
+        """The fault of the wire to play on this request, with its chance; None for an honest wire."""
+        with self.lock:
+            return self.plan.draw(operation, self.now(), wire=True) if self.plan.has_wire_faults else None
+
+    def note(self, call: Call, fault: str) -> None:
+        """Log a request that was cut off before the API saw it."""
+        with self.lock:
+            self._requests += 1
+            line = self._line(call)
+            segments = call.segments
+            base = tuple(BASE_PATH.strip("/").split("/"))
+            found = match(call.method, segments[len(base) :]) if segments[: len(base)] == base else None
+            line.path = found[0].template if found else TOKEN_PATH
+            line.fault = fault
+            line.delivered = False
+            self.lines.append(line)
+            if self._requests_file is not None:
+                self._requests_file.append([line])
+
+    def _line(self, call: Call) -> RequestLine:
+        return RequestLine(
+            request=self._requests,
+            time=self.now(),
+            trace=call.trace,
+            method=call.method,
+            path="unknown",
+            body_bytes=len(call.body),
+            body_digest=digest_of_body(call.body),
+        )
 
     def _answer(self, call: Call, segments: tuple[str, ...], line: RequestLine) -> Answer:
         if segments == tuple(TOKEN_PATH.strip("/").split("/")):
@@ -199,6 +224,8 @@ class Core:
     def set_faults(self, source: PlanSource) -> None:
         """Take another plan: cell, rules and faults. Records and logs stay."""
         plan = load_plan(source)
+        if plan.has_wire_faults and not self.wire_ready:
+            raise ValueError("faults of the wire need a sandbox that was started with wire=True (--wire)")
         with self.lock:
             self.world.advance()
             self.plan = plan
@@ -244,7 +271,9 @@ class Core:
 
     def _take_faults(self, call: Call) -> Answer:
         try:
-            self.set_faults(msgspec.json.decode(call.body, type=str | dict[str, Any]) if call.body else None)
+            plan = msgspec.json.decode(call.body, type=str | dict[str, Any]) if call.body else None
+            # A file is taken from the command line only: nobody may make us read one over HTTP.
+            self.set_faults(named_plan(plan) if isinstance(plan, str) else plan)
         except (ValueError, TypeError, OSError) as error:
             return Answer.json(400, str(error))
         return Answer(204)

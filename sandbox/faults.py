@@ -11,8 +11,9 @@ A plan is a name of `NAMED_PLANS`, a TOML or JSON file, or a mapping:
     reject_fraction = 0.003
 
     [[fault]]
-    kind = "applied-then-503"       # a name of `FAULTS`, or of `wire.WIRE_FAULTS`
-    on = "batch"                    # a group, an operationId or "METHOD /template"; or a list of them
+    kind = "applied-then-503"       # a name of `FAULTS`, or `wire-` and a name of `wire.WIRE_FAULTS`
+    on = "batch"                    # a group, an operationId or "METHOD /template"; or a list of them;
+                                    # without it, wherever the kind fits, the token endpoint spared
     probability = 0.1               # of the requests that match, drawn from the seed; or
     at = [1, 5]                     # exactly these, counted from 1; or every = 3
     times = 10                      # at most so often
@@ -99,7 +100,7 @@ class Fault:
 
     Attributes:
         name: what plans call it.
-        fits: groups of operations it can be played on; also where it is played unless a rule says `on`.
+        fits: groups of operations it can be played on.
         applies: whether the request takes effect: `yes`, `no`, `part`, `late`, or `either` (as without it).
         options: what a rule may set, with the defaults.
         about: one sentence.
@@ -648,7 +649,7 @@ class FaultRule:
 
     Attributes:
         kind: name of the fault.
-        on: groups, operationIds or "METHOD /template"; empty means where the fault fits.
+        on: groups, operationIds or "METHOD /template"; empty means where the fault fits, tokens spared.
         probability: share of the matching requests, drawn.
         at: numbers of matching requests, from 1; wins over `probability`.
         every: every so many matching requests; wins over `probability`.
@@ -749,7 +750,9 @@ class FaultPlan:
 def _matches(rule: FaultRule, operation: Operation) -> bool:
     names = operation.groups | {"any", operation.name, f"{operation.method} {operation.template}"}
     fits = FAULTS[rule.kind].fits if rule.kind in FAULTS else frozenset({"any"})
-    return bool(names & fits) and (not rule.on or not names.isdisjoint(rule.on))
+    # What fits anywhere spares the token endpoint unless a rule names it.
+    targets = rule.on or (("api",) if "any" in fits else ("any",))
+    return not names.isdisjoint(fits) and not names.isdisjoint(targets)
 
 
 PlanSource = FaultPlan | Mapping[str, Any] | str | Path | None
@@ -768,17 +771,27 @@ def load_plan(source: PlanSource) -> FaultPlan:
         return FaultPlan()
     if isinstance(source, Mapping):
         return _plan_of(source)
-    if str(source) in NAMED_PLANS:
-        return _plan_of(NAMED_PLANS[str(source)])
     path = Path(source)
     if path.suffix not in (".toml", ".json"):
-        known = [*NAMED_PLANS, *FAULTS]
-        raise ValueError(
-            f"unknown faults {str(source)!r}{_nearest(str(source), known)}: "
-            f"give a .toml or .json file, or one of {', '.join(NAMED_PLANS)}"
-        )
+        return named_plan(str(source))
     text = path.read_text(encoding="utf-8")
     return _plan_of(tomllib.loads(text) if path.suffix == ".toml" else json.loads(text))
+
+
+def named_plan(name: str) -> FaultPlan:
+    """The plan with this name; the name of a fault is a plan that plays it on every request it fits.
+
+    Raises:
+        ValueError: unknown name; the sentence names the nearest known one.
+    """
+    if name in NAMED_PLANS:
+        return _plan_of(NAMED_PLANS[name])
+    if name in FAULTS:
+        return _plan_of({"fault": [{"kind": name}]})
+    raise ValueError(
+        f"unknown faults {name!r}{_nearest(name, [*NAMED_PLANS, *FAULTS])}: "
+        f"give a .toml or .json file, one of {', '.join(NAMED_PLANS)}, or one fault of the menu"
+    )
 
 
 _RULE_KEYS = tuple(each.name for each in fields(FaultRule) if each.name not in ("options", "seen", "played"))

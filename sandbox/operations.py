@@ -43,7 +43,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-class _LocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class _LocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     location_id: str
     location_type: str
     coordinates: Coordinates | msgspec.UnsetType

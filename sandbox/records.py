@@ -42,7 +42,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     user_id: str
 
 
-class Location(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Location(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """A place of a user. `Unknown`, no meter points and no coordinates are the same as absent."""
 
     coordinates: Coordinates | None = None
@@ -86,7 +86,9 @@ class UsersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     users: list[User]
 
 
-class LocationBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class LocationBody(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, gc=False
+):
     """Body of `POST` and `PUT` of one location; `meterPointId` is the deprecated singular."""
 
     location_id: str
@@ -110,7 +112,7 @@ class LocationBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
 
 
 class LocationWithUserBody(
-    LocationBody, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+    LocationBody, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, gc=False
 ):
     """One element of `POST /users/locations/batch`."""
 

@@ -17,7 +17,8 @@ from typing import Any, Self
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sandbox.app import CONNECTION, Message, Receive, SandboxApp, Send
+from sandbox.app import CONNECTION, Message, Receive, SandboxApp, Send, end_with_reset
+from sandbox.connection import converse
 from sandbox.contract import BASE_PATH
 from sandbox.core import CLIENT_ID, CLIENT_SECRET, Clock, Core
 from sandbox.faults import FaultPlan, PlanSource, load_plan
@@ -57,6 +58,8 @@ class Sandbox:
         client_secret: its secret.
         token_lifetime: seconds a token lives.
         now: the clock for lags, late requests and tokens.
+        wire: speak HTTP byte by byte, so that faults of the wire can be played, also by a later plan; on by
+            itself when the first plan has some. Slower than the ordinary server.
 
     Raises:
         ValueError: the plan is wrong.
@@ -76,6 +79,7 @@ class Sandbox:
         client_secret: str = CLIENT_SECRET,
         token_lifetime: float = 3600.0,
         now: Clock = time.time,
+        wire: bool = False,
     ) -> None:
         self.client_id = client_id
         self.client_secret = client_secret
@@ -87,22 +91,12 @@ class Sandbox:
             now=now,
             state_dir=Path(state_dir) if state_dir is not None else None,
         )
+        self.core.wire_ready = wire or self.core.plan.has_wire_faults
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         self._thread: threading.Thread | None = None
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                SandboxApp(self.core),
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=1,
-            )
+        self._carrier: _Uvicorn | _Wire = (_Wire if self.core.wire_ready else _Uvicorn)(
+            self.core, self._socket
         )
 
     @property
@@ -145,30 +139,137 @@ class Sandbox:
         self.core.set_faults(faults)
 
     def __enter__(self) -> Self:
-        """Start serving in a thread."""
+        """Start serving in a thread. Requests sent from now on are answered."""
         self._thread = threading.Thread(target=self.run, name=f"sandbox-{self.port}", daemon=True)
         self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.002)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop serving; requests still under way are cut off."""
-        self._server.should_exit = True
+        self._carrier.stop()
         if self._thread is not None:
             self._thread.join()
         self.close()
 
     def run(self) -> None:
         """Serve in this thread until told to stop."""
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        asyncio.run(self._carrier.serve())
 
     def close(self) -> None:
         """Give back the port and the log files."""
         self._socket.close()
         self.core.close()
+
+
+class _Uvicorn:
+    """Carries requests with uvicorn: the quick and ordinary way."""
+
+    def __init__(self, core: Core, listener: socket.socket) -> None:
+        self._socket = listener
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                SandboxApp(core),
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    async def serve(self) -> None:
+        """Serve until told to stop."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Stop, from any thread."""
+        self._server.should_exit = True
+
+
+class _Wire:
+    """Carries requests with our own HTTP, which can be spoken wrongly."""
+
+    def __init__(self, core: Core, listener: socket.socket) -> None:
+        self._core = core
+        self._socket = listener
+        self._told = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Serve until told to stop."""
+        self._loop = asyncio.get_running_loop()
+        async with await asyncio.start_server(self._connected, sock=self._socket, limit=1 << 20):
+            if not self._told.is_set():
+                await self._over.wait()
+
+    def stop(self) -> None:
+        """Stop, from any thread."""
+        self._told.set()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._over.set)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = _SocketPeer(reader, writer)
+        try:
+            await converse(self._core, peer)
+            await peer.linger()
+        except (OSError, asyncio.CancelledError):
+            # The client is gone, or the sandbox ends: either way nobody is left to be told.
+            peer.reset()
+
+
+LINGER = 2.0
+"""Seconds a closed connection waits for its client to close as well."""
+
+
+class _SocketPeer:
+    """A client on a socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._ended = False
+
+    async def read(self) -> bytes:
+        try:
+            return await self._reader.read(1 << 18)
+        except OSError:
+            return b""
+
+    async def write(self, data: bytes) -> bool:
+        if self._writer.is_closing():
+            return False
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if not self._ended:
+            self._ended = True
+            with contextlib.suppress(OSError):
+                self._writer.write_eof()
+
+    def reset(self) -> None:
+        self._ended = True
+        end_with_reset(self._writer.transport)
+
+    async def linger(self) -> None:
+        """Read on until the client closes: to end a connection with bytes unread is a reset, not a FIN."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while await self.read():
+                    pass
+        self._writer.close()
 
 
 def serve(
