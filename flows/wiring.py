@@ -108,7 +108,10 @@ def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: 
 
 
 def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:
-    return [(export, export.profile) for export in open_exports(arguments, profiles)]
+    opened: list[tuple[Export, Profile]] = []
+    for export in open_exports(arguments, profiles):
+        opened.append((export, export.profile))
+    return opened
 
 
 @asynccontextmanager
@@ -116,7 +119,7 @@ async def _ledger(settings: Settings, world: World) -> AsyncIterator[tuple[Ledge
     """The ledger under its lock, with the journal that commits for many at once."""
     url = settings.ledger.get_secret_value()
     with open_ledger(
-        url, data_dir=settings.data_dir, identity=_identity(settings), now=world.now()
+        url, identity=_identity(settings), now=world.now()
     ) as ledger:
         async with Journal(ledger) as journal:
             yield ledger, journal

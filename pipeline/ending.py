@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +40,29 @@ SOURCE_SHIFT = 1 << 40
 
 
 # ------------------------------------------------------------------ summaries
+def summary_of(
+    command: str,
+    environment: str,
+    world: World,
+    *,
+    exits: Collection[Exit] = (),
+    **extra: Any,
+) -> Summary:
+    """The summary of a command that reads no export."""
+    now = _instant(world)
+    code = worst(exits)
+    return Summary(
+        run_id=None,
+        command=command,
+        environment=environment,
+        exit_code=code,
+        verdict=VERDICTS[code],
+        started_at=now,
+        ended_at=now,
+        extra=extra,
+    )
+
+
 def begun(command: str, environment: str, run_id: str, opened: Opened, world: World) -> Summary:
     """The summary of a run that has only opened its exports."""
     return Summary(

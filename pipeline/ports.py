@@ -252,6 +252,18 @@ class LedgerBook(Ledger, Protocol):
         """What the API is believed to hold for users in `buckets`."""
         ...
 
+    def store_holdings(self, kind: str, bucket: int, page: pl.DataFrame) -> None:
+        """Replace one page of holdings."""
+        ...
+
+    def moves(self, chunk_seq: int) -> list[str]:
+        """The states a chunk went through."""
+        ...
+
+    def redact(self, user_id: str) -> int:
+        """Take one user's ids out of every manifest."""
+        ...
+
     def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:
         """Fold acknowledged chunks into the holdings."""
         ...

@@ -16,6 +16,7 @@ from pipeline.delivery.answers import MalformedAnswer, parse
 from pipeline.delivery.pace import Learned
 from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
+from pipeline.delivery.wire import Wire
 from pipeline.guards import History
 from pipeline.holdings import MERGES
 from pipeline.identity import Identity
@@ -25,7 +26,7 @@ from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.planning import read_phase
 from pipeline.ports import Api, Durable, LedgerBook, RowSpool, RunShelf
-from schemas.details import GuardCheck, StageTime
+from schemas.details import GuardCheck, RunDetails, StageTime
 from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedError, StorageError
 from schemas.exchange import Answer, Call
 from schemas.ledger import ChunkRow, RunRow, SourceRow, State
@@ -246,10 +247,35 @@ class Session:
 
     async def remember(self) -> None:
         """Fold what was acknowledged into what the API is believed to hold."""
-        await self.durable(lambda: self.ledger.absorb(MERGES))
+        await self.durable(self.ledger.absorb, MERGES)
+
+    def wire(self) -> Wire:
+        """A way to the API for reading, and for the few changes that are no part of a plan."""
+        world = self.ports.world
+        return Wire(self.api, self._traffic(), world, self.ports.stopping)
+
+    def _traffic(self) -> Traffic:
+        learned = self.ledger.recall(LEARNED)
+        return Traffic(
+            self.ports.world,
+            chunk_records=self.ports.chunk_records,
+            concurrency=self.ports.concurrency,
+            learned=Learned.from_json(json.loads(learned) if learned else None),
+        )
+
+    async def keep(self, run: RunRow, plan: Plan, so_far: Summary) -> None:
+        """Write down what a later start needs to finish a run that read no export."""
+        kept = {
+            "plan": plan.to_json(),
+            "so_far": so_far.to_json(),
+            "details": RunDetails().to_json(),
+            "guards": [],
+        }
+        await self.durable(
+            self.ledger.change_run, run.run_seq, plan=json.dumps(kept), plan_digest=plan.digest, state=PLANNED
+        )
 
     def _sender(self, plans: _Plans, guards: GuardsSection) -> Sender:
-        learned = self.ledger.recall(LEARNED)
         keys = Identity(self.ports.key)
         return Sender(
             api=self.api,
@@ -257,12 +283,7 @@ class Session:
             world=self.ports.world,
             durable=self.durable,
             read_plan=plans.read,
-            traffic=Traffic(
-                self.ports.world,
-                chunk_records=self.ports.chunk_records,
-                concurrency=self.ports.concurrency,
-                learned=Learned.from_json(json.loads(learned) if learned else None),
-            ),
+            traffic=self._traffic(),
             guards=guards,
             settle_seconds=self.ports.settle_seconds,
             meter_point_keys=lambda points: _meter_point_keys(keys, points),

@@ -37,7 +37,7 @@ def file_lock(path: Path) -> Iterator[None]:
             raise BusyError(_BUSY, cure=_CURE) from None
         # Someone may have removed the file between our open and our lock: then we hold a lock nobody sees.
         try:
-            same = os.stat(path).st_ino == os.fstat(descriptor).st_ino
+            same = path.stat().st_ino == os.fstat(descriptor).st_ino
         except FileNotFoundError:
             same = False
         if not same:

@@ -34,12 +34,11 @@ _ABSORB_BATCH = 500_000
 
 
 @contextmanager
-def open_ledger(url: str, *, data_dir: Path, identity: Identity, now: float) -> Iterator[Ledger]:
+def open_ledger(url: str, *, identity: Identity, now: float) -> Iterator[Ledger]:
     """Open the ledger as its one writer: lock, check, create or migrate, fence.
 
     Args:
         url: an SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`.
-        data_dir: where the lock file of a SQLite ledger lives when the URL names no file.
         identity: tenant, base URL and key this ledger belongs to; written on first use, compared after.
         now: UTC seconds, written down as the time of opening.
 
@@ -510,7 +509,7 @@ class Ledger:
         return self._chunk_row(row)
 
     @staticmethod
-    def _chunk_row(row: Mapping[str, Any]) -> ChunkRow:
+    def _chunk_row(row: sa.RowMapping) -> ChunkRow:
         page = row["manifest"]
         manifest = from_bytes(page) if page else pl.DataFrame()
         return ChunkRow(**{**row, "manifest": manifest, "state": State(row["state"])})
@@ -664,3 +663,43 @@ class Ledger:
             .values(absorbed=1, fence=self.fence)
         )
         return size
+
+    # ------------------------------------------------------------ looking back
+    def moves(self, chunk_seq: int) -> list[str]:
+        """The states a chunk went through, in order, its ancestors' included."""
+        with self._transaction() as connection:
+            line: list[int] = []
+            current: int | None = chunk_seq
+            while current is not None:
+                line.append(current)
+                query = sa.select(t.chunk.c.parent_seq).where(t.chunk.c.chunk_seq == current)
+                current = connection.execute(query).scalar()
+            return [
+                str(row.to_state)
+                for one in reversed(line)
+                for row in connection.execute(
+                    sa.select(t.history.c.to_state)
+                    .where(t.history.c.chunk_seq == one)
+                    .order_by(t.history.c.seq)
+                )
+            ]
+
+    def redact(self, user_id: str) -> int:
+        """Take one user's ids out of every manifest; counts and states stay. Returns the records redacted."""
+        redacted = 0
+        for row in self.chunks(states=[state for state in State if state is not State.SPLIT]):
+            mine = row.manifest["user_id"] == user_id
+            if mine.any():
+                redacted += int(mine.sum())
+                blank = pl.when(pl.col("user_id") == user_id).then(pl.lit("erased"))
+                manifest = row.manifest.with_columns(
+                    blank.otherwise(pl.col(name)).alias(name)
+                    for name in ("id", "user_id", "location_id", "digest")
+                )
+                with self._transaction() as connection:
+                    connection.execute(
+                        t.chunk.update()
+                        .where(t.chunk.c.chunk_seq == row.chunk_seq)
+                        .values(manifest=to_bytes(manifest), fence=self.fence)
+                    )
+        return redacted

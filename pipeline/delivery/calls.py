@@ -91,6 +91,11 @@ def delete_location_call(record: Record, trace: str) -> tuple[Call, Expectation]
     )
 
 
+def delete_user_call(user_id: str) -> tuple[Call, Expectation]:
+    """The call that removes a user and all that hangs on it, the month's compensation included."""
+    return Call("DELETE", ("users", user_id)), Expectation(CallKind.USER_DELETE, [user_id])
+
+
 def delete_resource_call(record: Record, trace: str) -> tuple[Call, Expectation]:
     """The call that removes one resource."""
     return Call("DELETE", ("resources", record["id"]), trace=trace), Expectation(

@@ -68,7 +68,8 @@ class Reader:
 
     async def location(self, user_id: str, location_id: str) -> HeldLocation | Found:
         """One location as it is held, or `ABSENT` or `UNKNOWN`."""
-        return await self._read(read_location_call(user_id, location_id), held_location)
+        held: HeldLocation | Found = await self._read(read_location_call(user_id, location_id), held_location)
+        return held
 
     async def user_is_there(self, user_id: str) -> Found:
         """`AS_SENT` when the user exists: a user is only its id."""

@@ -195,10 +195,8 @@ class Sender:
 
     async def _again(self, shipment: Shipment) -> None:
         """Send a chunk the ledger knows as planned, unless the run is ending or its bodies are lost."""
-        if (
-            self._over()
-            or (shipment.records["body"].null_count()
-            and shipment.phase is not Phase.RELEASE_LOCATIONS)
+        if self._over() or (
+            shipment.records["body"].null_count() and shipment.phase is not Phase.RELEASE_LOCATIONS
         ):
             return
         await self._drive(await self.books.intend_again(shipment))

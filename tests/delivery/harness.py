@@ -111,7 +111,7 @@ class Bench:
 
     async def _deliver(self, plan: dict[Phase, pl.DataFrame], resume: bool) -> Delivery:
         world = World(time.time, time.monotonic, asyncio.sleep, random.Random(7).random)
-        with open_ledger(f"sqlite:///{self.folder}/ledger.sqlite", data_dir=self.folder,
+        with open_ledger(f"sqlite:///{self.folder}/ledger.sqlite",
                          identity=Identity("t", self.sandbox.base_url, "k"), now=time.time()) as ledger:
             if resume:
                 run_seq = ledger.runs()[0].run_seq

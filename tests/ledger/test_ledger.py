@@ -21,7 +21,7 @@ from tests.ledger.conftest import IDENTITY, draft, manifest
 
 
 def opened(url: str, tmp_path: Path, **changes: str):
-    return open_ledger(url, data_dir=tmp_path, identity=replace(IDENTITY, **changes), now=1.0)
+    return open_ledger(url, identity=replace(IDENTITY, **changes), now=1.0)
 
 
 def begun(ledger: Ledger) -> int:
@@ -145,7 +145,7 @@ def test_a_killed_writer_leaves_no_lock(ledger_url: str, tmp_path: Path) -> None
     program = (
         "import os, sys; from pathlib import Path\n"
         "from connectors.ledger import open_ledger; from schemas.ledger import Identity\n"
-        "with open_ledger(sys.argv[1], data_dir=Path(sys.argv[2]),"
+        "with open_ledger(sys.argv[1],"
         " identity=Identity('t', 'http://127.0.0.1/ec', 'k'), now=1.0):\n"
         "    os.kill(os.getpid(), 9)\n"
     )

@@ -1,0 +1,219 @@
+"""What the API holds, in the shape of the ledger's pages: for `adopt` and `reconcile`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import polars as pl
+from msgspec import UNSET
+
+from pipeline.bodies import COORDINATE_DECIMALS, with_location_body, with_resource_body, with_user_body
+from pipeline.delivery.answers import (
+    HeldLocation,
+    HeldResource,
+    MalformedAnswer,
+    held_locations,
+    held_resources,
+    users_page,
+)
+from pipeline.delivery.calls import read_locations_call, read_resources_call, read_users_page_call
+from pipeline.delivery.classifier import Expectation, Ruling
+from pipeline.delivery.comparing import has_coordinates, held_meter_points
+from pipeline.delivery.wire import Wire
+from pipeline.holdings import HOLDING_COLUMNS, KEY
+from pipeline.identity import Identity, record_digest
+from pipeline.partition import bucket, user_key
+from schemas.errors import ApiUnavailable
+from schemas.exchange import Answer, Call
+from schemas.ledger import MANIFEST_SCHEMA
+from schemas.outcomes import Kind
+
+T = TypeVar("T")
+
+VEHICLE = "Vehicle"
+PAGES_AT_MOST = 1_000_000
+"""A list of users that is longer than this shifts or loops while it is read."""
+
+
+@dataclass(slots=True)
+class Remote:
+    """Reads users with all that hangs on them.
+
+    Attributes:
+        identity: makes digests and meter point keys comparable with the ledger's.
+        scope: the profile that shall speak for what is read; empty for none.
+    """
+
+    wire: Wire
+    identity: Identity
+    scope: str = ""
+
+    async def users(self) -> AsyncIterator[list[str]]:
+        """User ids, a page at a time, each id once even when pages shift.
+
+        Raises:
+            ApiUnavailable: the list cannot be read to its end.
+        """
+        seen: set[int] = set()
+        page, total = 1, 1
+        while (page - 1) * 1000 < total and page < PAGES_AT_MOST:
+            told = await self._read(read_users_page_call(page), users_page)
+            if told is None:
+                raise ApiUnavailable("The list of users could not be read.", cure="Start again later.")
+            total = told.pagination.total_records
+            fresh = [user.user_id for user in told.users if hash(user.user_id) not in seen]
+            seen.update(hash(user_id) for user_id in fresh)
+            yield fresh
+            if not told.users:
+                return
+            page += 1
+
+    async def held_of(self, user_ids: Sequence[str]) -> dict[Kind, pl.DataFrame]:
+        """Everything these users have, as pages of holdings; a user that is gone has nothing.
+
+        Raises:
+            ApiUnavailable: something could not be read.
+        """
+        answers = await asyncio.gather(*(self._of_user(user_id) for user_id in user_ids))
+        there = [(user_id, held) for user_id, held in zip(user_ids, answers, strict=True) if held is not None]
+        locations = [(user_id, one) for user_id, (places, _) in there for one in places]
+        resources = [(user_id, one) for user_id, (_, things) in there for one in things]
+        return {
+            Kind.USER: self._page(Kind.USER, with_user_body(_users([user_id for user_id, _ in there]))),
+            Kind.LOCATION: self._page(Kind.LOCATION, with_location_body(self._locations(locations))),
+            Kind.RESOURCE: self._page(
+                Kind.RESOURCE, with_resource_body(_resources(resources, vehicles=False))
+            ),
+            Kind.VEHICLE: self._page(Kind.VEHICLE, with_resource_body(_resources(resources, vehicles=True))),
+        }
+
+    async def _of_user(self, user_id: str) -> tuple[list[HeldLocation], list[HeldResource]] | None:
+        locations, resources = await asyncio.gather(
+            self._read_or_absent(read_locations_call(user_id), held_locations),
+            self._read_or_absent(read_resources_call(user_id), held_resources),
+        )
+        if locations is None and resources is None:
+            return None
+        return locations or [], resources or []
+
+    async def _read_or_absent(
+        self, request: tuple[Call, Expectation], shape: Callable[[bytes], list[T]]
+    ) -> list[T] | None:
+        verdict, answer = await self.wire.ask(*request)
+        if verdict.ruling is Ruling.GONE:
+            return None
+        if verdict.ruling is Ruling.ANSWERED and isinstance(answer, Answer):
+            try:
+                return shape(answer.body)
+            except MalformedAnswer:
+                pass
+        raise ApiUnavailable("What a user has could not be read.", cure="Start again later.")
+
+    async def _read(self, request: tuple[Call, Expectation], shape: Callable[[bytes], T]) -> T | None:
+        verdict, answer = await self.wire.ask(*request)
+        if verdict.ruling is not Ruling.ANSWERED or not isinstance(answer, Answer):
+            return None
+        try:
+            return shape(answer.body)
+        except MalformedAnswer:
+            return None
+
+    # ------------------------------------------------------------ frames
+    def _locations(self, held: Sequence[tuple[str, HeldLocation]]) -> pl.DataFrame:
+        rows = [
+            {
+                "user_id": user_id,
+                "id": one.location_id,
+                "location_id": one.location_id,
+                "location_type": _known(one.location_type),
+                "latitude": _degrees(one, "latitude"),
+                "longitude": _degrees(one, "longitude"),
+                "meter_points": sorted(set(held_meter_points(one))),
+            }
+            for user_id, one in held
+        ]
+        schema = dict.fromkeys(("user_id", "id", "location_id", "location_type"), pl.String())
+        degrees = dict.fromkeys(("latitude", "longitude"), pl.Float64())
+        lists = {"meter_points": pl.List(pl.String())}
+        return pl.DataFrame(rows, schema={**schema, **degrees, **lists}).with_columns(
+            pl.col("latitude", "longitude").round(COORDINATE_DECIMALS) + 0.0
+        )
+
+    def _page(self, kind: Kind, records: pl.DataFrame) -> pl.DataFrame:
+        keys = pl.lit([], pl.List(pl.UInt64))
+        if kind is Kind.LOCATION and records.height:
+            points = records.select("user_id", "id", pl.col("meter_points").alias("point")).explode("point")
+            keyed = points.drop_nulls("point").with_columns(
+                self.identity.meter_point_key(pl.col("point")).alias("key")
+            )
+            grouped = keyed.group_by(*KEY).agg(pl.col("key").alias("meter_point_keys"))
+            records = records.join(grouped, on=KEY, how="left", maintain_order="left")
+            keys = pl.col("meter_point_keys").fill_null([])
+        page = records.with_columns(
+            record_digest(self.identity, kind),
+            keys.alias("meter_point_keys"),
+            bucket(user_key(pl.col("user_id"))).alias("bucket"),
+            pl.lit(0, pl.UInt64).alias("row"),
+            pl.lit(self.scope).alias("scope"),
+        )
+        return page.select(pl.col(name).cast(MANIFEST_SCHEMA[name]) for name in HOLDING_COLUMNS).sort(KEY)
+
+
+def _users(user_ids: Sequence[str]) -> pl.DataFrame:
+    users = pl.DataFrame({"id": list(user_ids)}, schema={"id": pl.String})
+    return users.with_columns(pl.col("id").alias("user_id"), pl.lit(None, pl.String).alias("location_id"))
+
+
+def _resources(held: Sequence[tuple[str, HeldResource]], *, vehicles: bool) -> pl.DataFrame:
+    rows = [
+        {
+            "user_id": user_id,
+            "id": one.resource_id,
+            "location_id": None if vehicles else _known(one.location_id),
+            "resource_type": one.resource_type,
+            "meter_point": None if vehicles else _known(one.meter_point_id),
+        }
+        for user_id, one in held
+        if (one.resource_type == VEHICLE) == vehicles
+    ]
+    names = ("user_id", "id", "location_id", "resource_type", "meter_point")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+
+
+def _known(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _degrees(held: HeldLocation, half: str) -> float | None:
+    if not has_coordinates(held) or held.coordinates is UNSET:
+        return None
+    return float(getattr(held.coordinates, half))
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How what is held differs from what the ledger believes, for one kind."""
+
+    missing: pl.DataFrame
+    different: pl.DataFrame
+    unexpected: pl.DataFrame
+
+    @property
+    def count(self) -> int:
+        """Records that differ in any way."""
+        return self.missing.height + self.different.height + self.unexpected.height
+
+
+def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
+    """Compare pages of one kind for the same users."""
+    if believed is None:
+        return Drift(found.clear(), found.clear(), found)
+    both = believed.join(found.select(*KEY, pl.col("digest").alias("found_digest")), on=KEY, how="inner")
+    return Drift(
+        missing=believed.join(found, on=KEY, how="anti"),
+        different=both.filter(pl.col("digest") != pl.col("found_digest")).drop("found_digest"),
+        unexpected=found.join(believed, on=KEY, how="anti"),
+    )

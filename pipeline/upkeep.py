@@ -1,0 +1,305 @@
+"""The commands around the main job: read back, rebuild, explain, move, forget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import polars as pl
+from msgspec import UNSET
+
+from pipeline.delivery.calls import delete_user_call
+from pipeline.delivery.classifier import Ruling
+from pipeline.delivery.comparing import has_coordinates, held_meter_points
+from pipeline.delivery.readback import Found, Reader
+from pipeline.ending import applied, summary_of
+from pipeline.holdings import KEY
+from pipeline.identity import Identity
+from pipeline.job import Job, fingerprint
+from pipeline.order import Order, Ports
+from pipeline.partition import BUCKETS, bucket_of
+from pipeline.phases import Phase
+from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
+from pipeline.planning import phase_table
+from pipeline.ports import Notice
+from pipeline.remote import Remote, drift
+from pipeline.session import Session
+from schemas.errors import ExportError, GuardError
+from schemas.ledger import State
+from schemas.masking import masked_id
+from schemas.outcomes import Exit, Kind
+from schemas.summary import Summary
+
+READ_AT_ONCE = 200
+"""Users read back between two notices of progress."""
+SAMPLE = 1000
+"""Users a sample reads back."""
+DRIFT_LISTED = 200
+"""Differences named in the summary; the rest is counted."""
+
+
+@asynccontextmanager
+async def _session(order: Order, ports: Ports) -> AsyncIterator[Session]:
+    assert ports.ledger is not None
+    assert ports.api is not None
+    async with ports.ledger() as (ledger, durable), ports.api() as api:
+        yield Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))
+
+
+# ------------------------------------------------------------------ adopt
+async def adopt(order: Order, ports: Ports) -> Summary:
+    """Build the ledger's holdings anew from what the API holds; sends nothing that changes anything."""
+    async with _session(order, ports) as session:
+        await session.sign_in()
+        await session.settle_the_past()
+        remote = _remote(session, order)
+        pages: dict[Kind, list[pl.DataFrame]] = {kind: [] for kind in Kind}
+        users = 0
+        async for listed in remote.users():
+            for start in range(0, len(listed), READ_AT_ONCE):
+                held = await remote.held_of(listed[start : start + READ_AT_ONCE])
+                for kind, page in held.items():
+                    pages[kind].append(page)
+                users += len(listed[start : start + READ_AT_ONCE])
+                ports.world.notice(Notice("adopt", users, None, "users"))
+                session.raise_if_stopping()
+        counts = {}
+        for kind, found in pages.items():
+            whole = pl.concat(found).unique(KEY, keep="first", maintain_order=True) if found else None
+            counts[kind.value] = 0 if whole is None else whole.height
+            await session.durable(_replace_holdings, session, kind, whole)
+        return summary_of(order.command, order.environment, ports.world, adopted=counts)
+
+
+def _replace_holdings(session: Session, kind: Kind, whole: pl.DataFrame | None) -> None:
+    by_bucket = {} if whole is None else whole.partition_by("bucket", as_dict=True)
+    empty = pl.DataFrame()
+    for number in range(BUCKETS):
+        page = by_bucket.get((number,), empty)
+        session.ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
+
+
+def _remote(session: Session, order: Order) -> Remote:
+    profile = order.profiles[0] if order.profiles else None
+    identity = Identity(session.ports.key, profile.identity.ids if profile else "hmac")
+    return Remote(session.wire(), identity, profile.name if profile else "")
+
+
+# ------------------------------------------------------------------ reconcile
+async def reconcile(order: Order, ports: Ports) -> Summary:
+    """Read users back and compare what the API holds with what the ledger believes.
+
+    Which users: `all`, those `touched` by the newest run, or a `sample` (the first of each bucket).
+    """
+    async with _session(order, ports) as session:
+        await session.sign_in()
+        await session.settle_the_past()
+        remote = _remote(session, order)
+        wanted = await session.durable(_users_to_read, session, order.run or "touched")
+        totals = {kind.value: {"missing": 0, "different": 0, "unexpected": 0} for kind in Kind}
+        listed: list[dict[str, str]] = []
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            some = wanted[start : start + READ_AT_ONCE]
+            held = await remote.held_of(some)
+            believed = await session.durable(_believed, session, some)
+            for kind in Kind:
+                found = drift(believed[kind], held[kind])
+                for name in ("missing", "different", "unexpected"):
+                    records: pl.DataFrame = getattr(found, name)
+                    totals[kind.value][name] += records.height
+                    listed += [
+                        {"kind": kind.value, "drift": name, "id": masked_id(one)}
+                        for one in records["id"].head(max(0, DRIFT_LISTED - len(listed)))
+                    ]
+            ports.world.notice(Notice("reconcile", start + len(some), len(wanted), "users"))
+            session.raise_if_stopping()
+        differs = any(count for kinds in totals.values() for count in kinds.values())
+        return summary_of(
+            order.command,
+            order.environment,
+            ports.world,
+            exits={Exit.DONE_WITH_REJECTS} if differs else set(),
+            users_read=len(wanted),
+            drift=totals,
+            drift_listed=listed,
+        )
+
+
+def _users_to_read(session: Session, which: str) -> list[str]:
+    ledger = session.ledger
+    if which == "touched":
+        runs = [run for run in ledger.runs() if run.state in ("settled", "sending")]
+        if not runs:
+            return []
+        chunks = ledger.chunks(
+            states=[State.ACKNOWLEDGED, State.REJECTED, State.IN_DOUBT], run_seq=runs[0].run_seq
+        )
+        touched = [chunk.manifest["user_id"] for chunk in chunks]
+        return pl.concat(touched).unique(maintain_order=True).to_list() if touched else []
+    users: list[str] = []
+    for number in range(BUCKETS):
+        page = ledger.holdings(Kind.USER.value, range(number, number + 1))
+        if page is not None:
+            users += (
+                page["id"].head(math.ceil(SAMPLE / BUCKETS) if which == "sample" else page.height).to_list()
+            )
+    return users
+
+
+def _believed(session: Session, users: Sequence[str]) -> dict[Kind, pl.DataFrame | None]:
+    wanted = pl.DataFrame({"user_id": list(users)}, schema={"user_id": pl.String})
+    numbers = sorted({bucket_of(user) for user in users})
+    believed: dict[Kind, pl.DataFrame | None] = {}
+    for kind in Kind:
+        pages = [session.ledger.holdings(kind.value, range(number, number + 1)) for number in numbers]
+        found = [page.join(wanted, on="user_id", how="semi") for page in pages if page is not None]
+        believed[kind] = pl.concat(found) if found else None
+    return believed
+
+
+# ------------------------------------------------------------------ move
+async def move(order: Order, ports: Ports, *, latitude: float, longitude: float) -> Summary:
+    """Change the coordinates of one location, under a committed intent like everything that is sent."""
+    async with _session(order, ports) as session:
+        await session.sign_in()
+        await session.settle_the_past()
+        place = order.run or ""
+        held = await session.durable(_find_held, session, Kind.LOCATION, place)
+        reader = Reader(session.wire().ask, lambda _points: [])
+        remote = await reader.location(held["user_id"], held["id"])
+        if isinstance(remote, Found):
+            raise GuardError(
+                f"The API has no location {masked_id(place)}.",
+                guard="move",
+                cure="Run `meterfeed reconcile`.",
+            )
+        body: dict[str, Any] = {"userId": held["user_id"], "locationId": held["id"]}
+        if remote.location_type not in (UNSET, None):
+            body["locationType"] = remote.location_type
+        body["coordinates"] = {"latitude": latitude, "longitude": longitude}
+        if held_meter_points(remote):
+            body["meterPointIds"] = held_meter_points(remote)
+        record = pl.DataFrame(
+            [{**held, "digest": "moved", "body": orjson.dumps(body).decode(), "row": 0}]
+        ).select(pl.col(name).cast(dtype) for name, dtype in PLAN_SCHEMA.items())
+        run, shelf = await session.begin(order.command, Job(f"move-{place}", "move"), [])
+        with shelf:
+            spool = shelf.new_spool(1)
+            spool.append(
+                phase_table(Phase.UPDATE_LOCATIONS),
+                record.with_columns(pl.col("bucket").alias("ledger_bucket")),
+            )
+            spool.finish()
+            plan = Plan(
+                plan_digest([(Phase.UPDATE_LOCATIONS, record)]),
+                {Kind.LOCATION: KindPlan(update=1)},
+                {Phase.UPDATE_LOCATIONS: 1},
+                1,
+                1,
+            )
+            start = replace(
+                summary_of(order.command, order.environment, ports.world),
+                run_id=run.run_id,
+                extra={"was_placed": has_coordinates(remote)},
+            )
+            await session.keep(run, plan, start)
+            trouble = await session.send(run, plan, shelf)
+            await session.remember()
+            return await session.finish(run, await applied(session, run, shelf, plan, [], trouble))
+
+
+def _find_held(session: Session, kind: Kind, wanted: str) -> dict[str, Any]:
+    for number in range(BUCKETS):
+        page = session.ledger.holdings(kind.value, range(number, number + 1))
+        if page is not None:
+            found = page.filter(pl.col("id") == wanted)
+            if found.height:
+                return found.row(0, named=True)
+    raise GuardError(
+        f"The ledger knows no {kind} {masked_id(wanted)}.",
+        guard="unknown_id",
+        cure="Give the id as it goes on the wire; `meterfeed explain FILE:LINE` shows it.",
+    )
+
+
+# ------------------------------------------------------------------ erase
+async def erase(order: Order, ports: Ports) -> Summary:
+    """Remove one user, with all that hangs on it, from the API, the ledger and the spools.
+
+    The month's compensation of the customer is lost with it; the command line asks before it comes here.
+    """
+    user = order.run or ""
+    async with _session(order, ports) as session:
+        await session.sign_in()
+        await session.settle_the_past()
+        await session.durable(_find_held, session, Kind.USER, user)
+        verdict, _ = await session.wire().send(*delete_user_call(user))
+        if verdict.ruling is not Ruling.APPLIED:
+            raise GuardError(
+                f"The API did not remove the user ({verdict.reason}).", guard="erase", cure="Run it again."
+            )
+        await session.durable(_forget, session, user)
+        return summary_of(order.command, order.environment, ports.world, erased=masked_id(user))
+
+
+def _forget(session: Session, user: str) -> None:
+    number = bucket_of(user)
+    for kind in Kind:
+        page = session.ledger.holdings(kind.value, range(number, number + 1))
+        if page is not None:
+            session.ledger.store_holdings(kind.value, number, page.filter(pl.col("user_id") != user))
+    session.ledger.redact(user)
+
+
+# ------------------------------------------------------------------ explain
+async def explain(order: Order, ports: Ports) -> Summary:
+    """The story of one user, location, resource or vehicle: what is held, and every chunk it was in."""
+    wanted = order.run or ""
+    if not wanted:
+        raise ExportError("Nothing to explain.", cure="Give an id, or FILE:LINE.")
+    async with _session(order, ports) as session:
+        story = await session.durable(_story, session, wanted)
+        return summary_of(order.command, order.environment, ports.world, story=story)
+
+
+def _story(session: Session, wanted: str) -> dict[str, Any]:
+    ledger = session.ledger
+    runs = {run.run_seq: run for run in ledger.runs()}
+    held = [
+        {"kind": kind.value, "user": masked_id(row["user_id"]), "row": row["row"] % (1 << 40)}
+        for kind in Kind
+        for number in range(BUCKETS)
+        if (page := ledger.holdings(kind.value, range(number, number + 1))) is not None
+        for row in page.filter(pl.col("id") == wanted).iter_rows(named=True)
+    ]
+    events = []
+    for chunk in ledger.chunks(states=[state for state in State if state is not State.SPLIT]):
+        found = chunk.manifest.filter(pl.col("id") == wanted)
+        if found.height:
+            run = runs[chunk.run_seq]
+            source = found["row"][0] >> 40
+            names = [one.name for one in ledger.sources(chunk.run_seq)]
+            events.append(
+                {
+                    "run": run.run_id,
+                    "phase": chunk.phase,
+                    "state": str(chunk.state),
+                    "reason": chunk.reason,
+                    "message": chunk.message,
+                    "attempts": chunk.attempt,
+                    "file": names[source] if source < len(names) else "",
+                    "line": found["row"][0] % (1 << 40),
+                    "moves": ledger.moves(chunk.chunk_seq),
+                }
+            )
+    if not held and not events:
+        raise GuardError(
+            f"The ledger knows nothing of {masked_id(wanted)}.",
+            guard="unknown_id",
+            cure="Give the id as it goes on the wire.",
+        )
+    return {"id": masked_id(wanted), "held": held, "events": events}
