@@ -192,6 +192,8 @@ class ApiClient:
             return NoAnswer(lost, "deadline", self._monotonic() - started)
         except (httpx.HTTPError, OSError) as error:
             lost, cause = loss(error)
+            if CONNECTING in request.extensions:
+                lost = Lost.NOT_SENT
             return NoAnswer(lost, cause, self._monotonic() - started)
         except _UnusableError as unusable:
             return NoAnswer(Lost.IN_DOUBT, unusable.cause, self._monotonic() - started)

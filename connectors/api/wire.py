@@ -201,8 +201,7 @@ class _Connection(asyncio.Protocol):
         self._ended = True
         self._broken = self._broken or exc is not None
         self._family.discard(self)
-        if not self.gone.done():
-            self.gone.set_result(None)
+        self.gone.set_result(None)
         self._wake()
 
     def _wake(self) -> None:
@@ -258,8 +257,6 @@ class _Connection(asyncio.Protocol):
             if isinstance(event, h11.Response):
                 self._check(event)
                 return event
-            if not isinstance(event, h11.InformationalResponse) or event.status_code == 101:
-                break
         raise httpx.RemoteProtocolError("no final answer")
 
     def _check(self, head: h11.Response) -> None:
@@ -275,7 +272,7 @@ class _Connection(asyncio.Protocol):
         if isinstance(event, h11.Data):
             return bytes(event.data)
         if not isinstance(event, h11.EndOfMessage):
-            raise httpx.RemoteProtocolError("the answer does not end")
+            raise httpx.RemoteProtocolError("the answer does not end")  # pragma: no cover  h11 raises first
         if self._arrived or self._http.trailing_data[0]:
             self.drop()
             raise httpx.RemoteProtocolError("more than one answer")

@@ -185,6 +185,13 @@ def test_an_answer_arrives_whole_however_it_is_sent(said):
     assert (came.status, came.body) == (201, BODY)
 
 
+def test_a_large_answer_arrives_whole():
+    large = b'"' + b"x" * 5_000_000 + b'"'
+    came, server = ask(answer(200, large), READ, READ)
+    assert came.body == large
+    assert server.connections == 1
+
+
 @pytest.mark.parametrize("status", [200, 301, 307, 400, 403, 404, 409, 413, 429, 500, 503])
 def test_every_status_is_an_answer(status):
     came, _ = ask(answer(status, b'"no"'))
@@ -403,6 +410,23 @@ def test_a_connection_that_rested_too_long_is_not_used():
     assert asyncio.run(run()) == 3
 
 
+def test_an_answer_nobody_reads_yet_waits_at_the_server():
+    large = b"x" * 20_000_000
+
+    async def run():
+        limits = {"max_connections": 1, "connect_seconds": 5, "idle_seconds": 5}
+        async with Server(answer(200, large)) as server, Wire(ssl.create_default_context(), **limits) as wire:
+            response = await wire.handle_async_request(httpx.Request("GET", server.url))
+            await asyncio.sleep(0.1)
+            (connection,) = wire._open
+            held = len(connection._arrived)
+            return held, await response.aread() == large
+
+    held, is_whole = asyncio.run(run())
+    assert held < 1_000_000
+    assert is_whole
+
+
 def test_no_more_connections_are_open_than_allowed():
     async def run():
         open_now, most = 0, 0
@@ -465,6 +489,14 @@ def test_a_refused_connection_sent_nothing():
 
     lost = asyncio.run(run())
     assert (lost.lost, lost.cause) == (Lost.NOT_SENT, "connect")
+
+
+def test_a_request_that_is_none_sent_nothing():
+    lost, server = ask(
+        answer(), Call("GET", ("users",), trace="a\r\nX: y"), options={"trace_header": "X-Trace"}
+    )
+    assert (lost.lost, lost.cause) == (Lost.NOT_SENT, "protocol")
+    assert server.calls == []
 
 
 def test_an_unknown_host_sent_nothing(monkeypatch):
