@@ -38,7 +38,9 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
             off_land=tuple(_off_land(folder / "off_land.parquet")),
             outlines=dict(pl.read_parquet(folder / "outlines.parquet").iter_rows()),
             test_areas=tuple(_test_area(entry) for entry in json.loads(contents[-1])),
-            digest=hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest(),
+            digest=hashlib.sha256(
+                b"".join(hashlib.sha256(content).digest() for content in contents)
+            ).hexdigest(),
         )
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError, zstandard.ZstdError) as error:
         raise StorageError(

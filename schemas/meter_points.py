@@ -263,7 +263,9 @@ class MeterPointScheme:
         """Whether a well-formed id begins as the scheme's ids do; true where no beginning is known."""
         if self.prefix is None:
             return pl.lit(value=True)
-        return pl.any_horizontal(self.form.starts_with(well_formed, start) for start in self.prefix.beginnings)
+        return pl.any_horizontal(
+            self.form.starts_with(well_formed, start) for start in self.prefix.beginnings
+        )
 
     def is_gas(self, well_formed: pl.Expr) -> pl.Expr:
         """Whether a well-formed id is a gas connection; false where that cannot be told."""
@@ -414,7 +416,9 @@ SCHEMES: Mapping[str, MeterPointScheme] = {
             name="DE-MaLo",
             called="MaLo-ID",
             form=Number(11),
-            check_digit=CheckDigit("odd places once, even places twice, up to the next ten", check_digits.malo),
+            check_digit=CheckDigit(
+                "odd places once, even places twice, up to the next ten", check_digits.malo
+            ),
             look_alikes={"meter_point_id_is_not_a_metering_location": ""},
             source="https://de.wikipedia.org/wiki/Marktlokations-Identifikationsnummer",
             published=("41373559241", "48662918097"),

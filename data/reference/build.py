@@ -79,7 +79,9 @@ def country_outlines(topology: dict[str, Any]) -> dict[str, shapely.Geometry]:
         geometry["properties"]["name"]: geometry
         for geometry in topology["objects"]["countries"]["geometries"]
     }
-    land = {code: shapely.intersection(polygons(found[name], arcs), EUROPE) for code, name in COUNTRIES.items()}
+    land = {
+        code: shapely.intersection(polygons(found[name], arcs), EUROPE) for code, name in COUNTRIES.items()
+    }
     land["SJ"] = shapely.intersection(land["NO"], SVALBARD_AND_JAN_MAYEN)
     land["NO"] = shapely.difference(land["NO"], SVALBARD_AND_JAN_MAYEN)
     return dict(sorted(land.items()))
@@ -164,9 +166,7 @@ def distance_to_land(land: shapely.Geometry, latitude: np.ndarray, longitude: np
     )
     dense = shapely.segmentize(land, 0.05)
     coast = shapely.transform(dense, lambda xy: np.column_stack(flat.transform(xy[:, 0], xy[:, 1])))
-    corners, line = shapely.get_coordinates(
-        shapely.get_parts(shapely.boundary(coast)), return_index=True
-    )
+    corners, line = shapely.get_coordinates(shapely.get_parts(shapely.boundary(coast)), return_index=True)
     same_line = line[1:] == line[:-1]
     segments = shapely.linestrings(np.stack([corners[:-1], corners[1:]], axis=1)[same_line])
     points = shapely.points(*flat.transform(longitude, latitude))

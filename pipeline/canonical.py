@@ -1,0 +1,221 @@
+"""Raw rows become canonical rows: our columns, parsed numbers, the API's words, the closed list of undoings.
+
+Nothing is judged here and nothing mended: what cannot be read becomes null beside its text, and the rules of
+`schemas/rules.py` say so. An undoing (`[meter_point] normalise`) is taken only when it leaves a well-formed id;
+otherwise the text stays as it was received.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from schemas.coordinates import number
+from schemas.errors import ProfileError
+from schemas.meter_points import BLANKS, HIDDEN, SCHEMES, MeterPointScheme
+from schemas.profile import GEOGRAPHIC, LOCATION_TYPES, RESOURCE_TYPES, Profile
+
+SOURCE_BITS: Final = 40
+"""A row token is `source << 40 | line`: it sorts in the order of the run, up to 10^12 lines a file."""
+
+UNDOINGS: Final[Mapping[str, tuple[str, str]]] = {
+    "zero-width": (f"[{HIDDEN}]", ""),
+    "blanks": (f"[{BLANKS}]", ""),
+    "excel-text": (r'^="(.*)"$', "$1"),
+    "apostrophe": (r"^'", ""),
+    "ai-8018": (r"^(?:8018|\(8018\))([0-9]{18})$", "$1"),
+    "gb-s-number": (r"^[0-9]{8}([0-9]{13})$", "$1"),
+}
+"""The closed list, in the order of undoing: pattern and what is put in its place."""
+
+PROTECTED: Final = "protected"
+"""Rows whose protection flag took away their coordinates, or themselves; counted beside the undoings."""
+
+OTHER_VALUES: Final = "*"
+"""In `[values.*]`: every word that is not listed."""
+
+_ENUMS: Final = {"location_type": LOCATION_TYPES, "resource_type": RESOURCE_TYPES}
+_PASSED_ON: Final = ("user", "location", "meter_point", "parent_meter_point", "resource")
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """Canonical rows of one batch.
+
+    Attributes:
+        rows: `row` (UInt64 token), then those of `user, location, meter_point, parent_meter_point, resource,
+            key:*` (String), `location_type, resource_type` (the API's word or null) and `latitude, longitude`
+            (Float64 degrees or null), each of the latter four with `…_raw` (the text as received), that the
+            profile maps.
+        filtered: rows left out: outside `[keep]`, of another carrier, or protected and skipped.
+        normalised: undoing to rows in which it was taken; `protected` to rows that were.
+    """
+
+    rows: pl.DataFrame
+    filtered: int
+    normalised: Mapping[str, int]
+
+
+def to_canonical(raw_rows: pl.DataFrame, profile: Profile, source: int) -> Canonical:
+    """Canonical rows of `raw_rows` (`RawBatch.rows`: String columns and `source_line`), in their order."""
+    counts: Counter[str] = Counter()
+    kept = raw_rows.filter(_is_kept(raw_rows, profile)) if profile.keep else raw_rows
+    scheme = SCHEMES[profile.meter_point.scheme] if profile.meter_point.scheme else None
+    if scheme is not None and "meter_point" in kept.columns:
+        meter_points, undone = normalised(kept["meter_point"], scheme, profile.meter_point.normalise)
+        counts.update(undone)
+        kept = kept.with_columns(meter_points)
+        kept = _of_carrier(kept, scheme, profile.meter_point.carrier)
+    if "protected" in kept.columns:
+        kept, protected = _protect(kept, profile)
+        counts[PROTECTED] = protected
+    rows = kept.select(
+        (pl.col("source_line").cast(pl.UInt64) + (source << SOURCE_BITS)).alias("row"),
+        *(name for name in _PASSED_ON if name in kept.columns),
+        *(name for name in kept.columns if name.startswith("key:")),
+        *_words(kept, profile),
+        *_numbers(kept, profile),
+    )
+    return Canonical(_in_degrees(rows, profile), raw_rows.height - rows.height, +counts)
+
+
+# ------------------------------------------------------------------ which rows
+def _is_kept(raw_rows: pl.DataFrame, profile: Profile) -> pl.Expr:
+    return pl.all_horizontal(
+        pl.col(name).is_in(list(words)).fill_null(value=False)
+        for name, words in profile.keep.items()
+        if name in raw_rows.columns
+    )
+
+
+def _of_carrier(rows: pl.DataFrame, scheme: MeterPointScheme, carrier: str | None) -> pl.DataFrame:
+    """Without the points of the other carrier, where the scheme can tell."""
+    if carrier is None or not scheme.gas:
+        return rows
+    is_gas = scheme.is_gas(scheme.form.well_formed(pl.col("meter_point"))).fill_null(value=carrier == "gas")
+    return rows.filter(is_gas if carrier == "gas" else ~is_gas)
+
+
+def _protect(rows: pl.DataFrame, profile: Profile) -> tuple[pl.DataFrame, int]:
+    """Rows without what their protection flag forbids, and how many had one.
+
+    A protected row that only its coordinates could place is left out altogether.
+    """
+    is_protected = rows["protected"].is_in(list(profile.protect.values)).fill_null(value=False)
+    count = int(is_protected.sum())
+    if not count:
+        return rows, 0
+    if profile.protect.action == "skip":
+        return rows.filter(~is_protected), count
+    pair = [name for name in ("latitude", "longitude") if name in rows.columns]
+    if not pair:
+        return rows, count
+    was_placed = pl.any_horizontal(pl.col(pair).is_not_null())
+    place = pl.col("meter_point") if "meter_point" in rows.columns else pl.lit(None)
+    rows = rows.filter(~(is_protected & was_placed & place.is_null()))
+    still = rows["protected"].is_in(list(profile.protect.values)).fill_null(value=False)
+    return rows.with_columns(pl.when(~still).then(pl.col(pair))), count
+
+
+# ------------------------------------------------------------------ meter points
+def normalised(
+    received: pl.Series, scheme: MeterPointScheme, undoings: tuple[str, ...]
+) -> tuple[pl.Series, Counter[str]]:
+    """The ids with the undoings of the profile taken where they leave a well-formed id, and how often each was."""
+    counts: Counter[str] = Counter()
+    if not undoings:
+        return received, counts
+    malformed = received.is_not_null() & _well_formed(received, scheme).is_null()
+    if not malformed.any():
+        return received, counts
+    steps = [name for name in UNDOINGS if name in undoings]
+    frame = pl.DataFrame({"0": received.filter(malformed)})
+    for place, name in enumerate(steps):
+        pattern, instead = UNDOINGS[name]
+        frame = frame.with_columns(pl.col(str(place)).str.replace_all(pattern, instead).alias(str(place + 1)))
+    last = frame[str(len(steps))]
+    mended = _well_formed(last, scheme).is_not_null()
+    taken = frame.filter(mended)
+    for place, name in enumerate(steps):
+        counts[name] = int((taken[str(place)] != taken[str(place + 1)]).sum())
+    places = malformed.arg_true().filter(mended)
+    return received.clone().scatter(places, last.filter(mended)), +counts
+
+
+def _well_formed(ids: pl.Series, scheme: MeterPointScheme) -> pl.Series:
+    return pl.select(scheme.form.well_formed(pl.lit(ids))).to_series()
+
+
+# ------------------------------------------------------------------ words
+def _words(rows: pl.DataFrame, profile: Profile) -> list[pl.Expr]:
+    """The API's word for each listed word, the API's own words for themselves, null for any other."""
+    made = []
+    for name, api_words in _ENUMS.items():
+        if name not in rows.columns:
+            continue
+        listed: Mapping[str, str] = getattr(profile.values, name)
+        known = dict.fromkeys(api_words)
+        meaning = {word: word for word in known} | {w: v for w, v in listed.items() if w != OTHER_VALUES}
+        default = pl.when(pl.col(name).is_not_null()).then(pl.lit(listed.get(OTHER_VALUES), pl.String))
+        word = pl.col(name).replace_strict(meaning, default=default, return_dtype=pl.String)
+        made += [word.alias(name), pl.col(name).alias(f"{name}_raw")]
+    return made
+
+
+# ------------------------------------------------------------------ coordinates
+def _numbers(rows: pl.DataFrame, profile: Profile) -> list[pl.Expr]:
+    if "latitude" not in rows.columns:
+        return []
+    pair = ("latitude", "longitude")
+    return [
+        *(number(pl.col(name), profile.file.decimal).alias(name) for name in pair),
+        *(pl.col(name).alias(f"{name}_raw") for name in pair),
+    ]
+
+
+def _in_degrees(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
+    """The pair as WGS 84 latitude and longitude, whatever the two columns hold."""
+    section = profile.coordinates
+    if "latitude" not in rows.columns:
+        return rows
+    north_first = section.axes[0] in ("latitude", "northing")
+    north, east = ("latitude", "longitude") if north_first else ("longitude", "latitude")
+    if section.crs in GEOGRAPHIC:
+        if north_first:
+            return rows
+        return rows.with_columns(pl.col(north).alias("latitude"), pl.col(east).alias("longitude"))
+    not_a_number = float("nan")
+    # Halves and gaps go in as NaN and come out so; what lies outside the projection comes out infinite.
+    longitude, latitude = _to_degrees(section.crs).transform(
+        rows[east].fill_null(not_a_number).to_numpy(),
+        rows[north].fill_null(not_a_number).to_numpy(),
+    )
+    return rows.with_columns(_finite("latitude", latitude), _finite("longitude", longitude))
+
+
+def _finite(name: str, values: Any) -> pl.Series:
+    return pl.Series(name, np.where(np.isfinite(values), values, np.nan), pl.Float64, nan_to_null=True)
+
+
+@lru_cache(maxsize=16)
+def _to_degrees(crs: str) -> Any:
+    """A transformer from the profile's reference system to WGS 84, east before north on both sides.
+
+    Raises:
+        ProfileError: the system is not known.
+    """
+    import pyproj
+
+    try:
+        return pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    except pyproj.exceptions.CRSError:
+        raise ProfileError(
+            f"[coordinates] crs {crs} is not a reference system we know.",
+            cure="Look the code up at epsg.org, or convert the export to EPSG:4326.",
+        ) from None
