@@ -23,7 +23,7 @@ from pipeline.ports import RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for
 from pipeline.session import Session
 from schemas.details import GuardCheck
-from schemas.errors import MeterfeedError
+from schemas.errors import ApiUnavailable, MeterfeedError
 from schemas.ledger import RunRow
 from schemas.summary import Summary
 
@@ -64,6 +64,7 @@ async def sync(order: Order, ports: Ports) -> Summary:
         if (done := await session.settled_twin(job)) is not None:
             return skipped(order.command, done, ports.world)
         await session.settle_the_past()
+        await _clear_the_way(session, job, opened)
         run, shelf = await session.begin(order.command, job, opened)
         with shelf:
             start = begun(order.command, order.environment, run.run_id, opened, ports.world)
@@ -146,6 +147,27 @@ def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardC
     limits = tightest([profile.guards for _, profile in opened])
     full = any(profile.export.kind == "full" for _, profile in opened)
     return row_guards(judged.tally.counts(), limits, history=history, full=full)
+
+
+async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
+    """Finish what an older run of these profiles has not sent; a full export takes its place instead.
+
+    What a delta said is said nowhere else, so it may not be given up; and it must not be sent after a newer one.
+    """
+    replaces = all(profile.export.kind == "full" for _, profile in opened)
+    for run_id in await session.unfinished(profiles=job.profiles):
+        if replaces:
+            await session.give_up(run_id)
+            continue
+        run, shelf, made, checks = await session.take_up(run_id)
+        with shelf:
+            summary = await _deliver(session, run, shelf, made, checks, approved=False)
+        if await session.unfinished(run_id):
+            why = summary.error.message if summary.error else "some of its records are still open"
+            raise ApiUnavailable(
+                f"The earlier run {run_id} could not be finished: {why}",
+                cure="Run `meterfeed resume`; a newer delta is sent only after the older one.",
+            )
 
 
 async def _deliver(

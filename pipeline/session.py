@@ -122,10 +122,10 @@ class Session:
             return newest[0]
         return None
 
-    async def unfinished(self, run_id: str | None = None) -> list[str]:
+    async def unfinished(self, run_id: str | None = None, *, profiles: str | None = None) -> list[str]:
         """Runs that began to send and are not settled, oldest first."""
-        runs = await self.durable(lambda: self.ledger.runs(state=SENDING))
-        return [run.run_id for run in reversed(runs) if run_id in (None, run.run_id)]
+        runs = await self.durable(self.ledger.runs, state=SENDING, run_id=run_id, profiles=profiles)
+        return [run.run_id for run in reversed(runs)]
 
     async def give_up(self, run_id: str) -> None:
         """A newer full export takes the place of what an older run has not sent."""
@@ -191,7 +191,7 @@ class Session:
             GuardError: there is no such plan, it was done, or a newer run changed what it rests on.
             StorageError: its spool is gone.
         """
-        runs = await self.durable(lambda: self.ledger.runs())
+        runs = await self.durable(self.ledger.runs)
         found = [run for run in runs if name in (run.run_id, run.plan_digest) and run.plan]
         if not found:
             raise GuardError(
