@@ -48,8 +48,15 @@ def masked_ids(column: str) -> pl.Expr:
 
 def printable(text: str) -> str:
     """The text on one line, without terminal escapes, controls, bidirectional or other invisible marks."""
-    spaced = re.sub(r"[\s\u2028\u2029]+", " ", _ANSI.sub("", text))
-    return "".join(char for char in spaced if unicodedata.category(char) not in _INVISIBLE).strip()
+    return visible(re.sub(r"[\s\u2028\u2029]+", " ", _ANSI.sub("", text))).strip()
+
+
+def visible(text: str) -> str:
+    """The text without terminal escapes and characters nobody can see; spaces stay as they are."""
+    clean = _ANSI.sub("", text)
+    if clean.isascii() and clean.isprintable():
+        return clean
+    return "".join(char for char in clean if unicodedata.category(char) not in _INVISIBLE)
 
 
 def masked_text(text: str | None, *, limit: int = MESSAGE_LIMIT) -> str:

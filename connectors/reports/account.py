@@ -81,6 +81,9 @@ def _check_quality(summary: Summary, quality: QualityFigures) -> None:
     )
     unreadable = sum(figure.rows for figure in quality.unreadable)
     _must_equal("the unreadable lines by reason", unreadable, "those in the account", rows.unreadable)
+    areas = quality.map.areas
+    placed = sum(area.good + area.quarantined for area in areas) + quality.map.hidden + quality.map.without
+    _must_equal("the rows of the map", placed, "the rows measured", quality.rows)
     counted = {**summary.warnings, **summary.violations}
     for figure in quality.rules:
         _must_equal(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
+from markupsafe import Markup
 
 from connectors.reports.drawing import (
     WIDTH,
@@ -39,7 +40,7 @@ class Bar:
     colour: str
 
 
-def bars(rows: Sequence[Bar], caption: Caption) -> str:
+def bars(rows: Sequence[Bar], caption: Caption) -> Markup:
     """Horizontal bars, each under its label, with its figure at the end."""
     longest = max((row.value for row in rows), default=0) or 1
     shapes, words = [], []
@@ -53,7 +54,7 @@ def bars(rows: Sequence[Bar], caption: Caption) -> str:
     return drawn([boxes(shapes), *text_layers(words)], width=WIDTH, height=height, caption=caption)
 
 
-def columns(values: Sequence[Bar], caption: Caption) -> str:
+def columns(values: Sequence[Bar], caption: Caption) -> Markup:
     """Upright bars side by side; of many only the first and the last are labelled."""
     height, base = 130, 100
     top = max((value.value for value in values), default=0) or 1
@@ -68,7 +69,7 @@ def columns(values: Sequence[Bar], caption: Caption) -> str:
     return drawn([boxes(shapes), *text_layers(words)], width=WIDTH, height=height, caption=caption)
 
 
-def sparkline(values: Sequence[float | None], odd: Sequence[bool], caption: Caption) -> str:
+def sparkline(values: Sequence[float | None], odd: Sequence[bool], caption: Caption) -> Markup:
     """The course of one figure over runs: the last is a dot, unusual ones wear a ring. Gaps stay gaps."""
     width, height, margin = 150, 34, 6
     known = [value for value in values if value is not None]

@@ -16,9 +16,12 @@ from xml.etree import ElementTree as ET
 
 import altair as alt
 import vl_convert
+from markupsafe import Markup
+
+from schemas.masking import printable
 
 Align = Literal["left", "center", "right"]
-WIDTH = 420
+WIDTH = 360
 """Width of a picture in points; the page scales it down on small screens."""
 TEXT_SIZE = 12
 _SVG = "http://www.w3.org/2000/svg"
@@ -98,7 +101,7 @@ def text_layers(words: Sequence[Text]) -> list[alt.Chart]:
 
 def _text_layer(words: Sequence[Text], align: Align, *, strong: bool) -> alt.Chart:
     chart: alt.Chart = (
-        layer_of([{"x": word.x, "y": word.y, "text": word.text} for word in words])
+        layer_of([{"x": word.x, "y": word.y, "text": drawable(word.text)} for word in words])
         .mark_text(
             align=align,
             baseline="alphabetic",
@@ -111,7 +114,12 @@ def _text_layer(words: Sequence[Text], align: Align, *, strong: bool) -> alt.Cha
     return chart
 
 
-def drawn(layers: Sequence[alt.Chart], *, width: int, height: int, caption: Caption) -> str:
+def drawable(text: str) -> str:
+    """The text without what no XML may hold: a single escape character ends the drawing library's process."""
+    return printable(text) or " "
+
+
+def drawn(layers: Sequence[alt.Chart], *, width: int, height: int, caption: Caption) -> Markup:
     """The layers on top of each other at a fixed size, x and y in points, as inert SVG."""
     spec = _specification(alt.layer(*layers), width, height)
     for layer in spec["layer"]:
@@ -123,7 +131,7 @@ def drawn(layers: Sequence[alt.Chart], *, width: int, height: int, caption: Capt
 
 def drawn_map(
     layers: Sequence[alt.Chart], *, width: int, height: int, projection: Mapping[str, Any], caption: Caption
-) -> str:
+) -> Markup:
     """The layers on top of each other in one projection, as inert SVG."""
     spec = _specification(alt.layer(*layers), width, height)
     spec["projection"] = dict(projection)
@@ -141,18 +149,19 @@ def _specification(chart: alt.LayerChart | alt.FacetChart, width: int, height: i
     }
 
 
-def inert_svg(svg: str, caption: Caption) -> str:
+def inert_svg(svg: str, caption: Caption) -> Markup:
     """Only shapes and text of an allow-list, named for screen readers; no style, script, link or handler."""
     root = _stripped(ET.fromstring(svg))  # noqa: S314  our own drawing, made one line above
-    name, title = html.escape(caption.name), html.escape(caption.title)
+    name, title = html.escape(caption.name), html.escape(drawable(caption.title))
     described = f' aria-describedby="{name}-desc"' if caption.desc else ""
-    desc = f'<desc id="{name}-desc">{html.escape(caption.desc)}</desc>' if caption.desc else ""
+    desc = f'<desc id="{name}-desc">{html.escape(drawable(caption.desc))}</desc>' if caption.desc else ""
     body = "".join(_markup(child) for child in root)
-    return (
+    inert = (
         f'<svg xmlns="{_SVG}" viewBox="{root.get("viewBox", "0 0 1 1")}" role="img" '
         f'aria-labelledby="{name}-title"{described}>'
         f'<title id="{name}-title">{title}</title>{desc}{body}</svg>'
     )
+    return Markup(inert)  # noqa: S704  every text and attribute in it was escaped above
 
 
 def _stripped(element: ET.Element) -> ET.Element:

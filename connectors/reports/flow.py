@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+from markupsafe import Markup
 
 from connectors.reports.drawing import (
     WIDTH,
@@ -30,7 +31,7 @@ _LEAST = 2.5
 """A count above zero is never thinner than this, so that three rows of ten million are seen."""
 _STEPS = 12
 _BAR = 12
-_LEFT, _RIGHT = 92, 278
+_LEFT, _RIGHT = 78, 238
 """Where the bars of the two columns stand."""
 
 
@@ -47,7 +48,7 @@ Links = Mapping[tuple[int, int], int]
 """(index on the left, index on the right) to count; sums over either end are the nodes' counts."""
 
 
-def flow(left: Sequence[Node], right: Sequence[Node], links: Links, caption: Caption) -> str:
+def flow(left: Sequence[Node], right: Sequence[Node], links: Links, caption: Caption) -> Markup:
     """How the counts on the left part into the classes on the right, as inert SVG."""
     scale, height = _scale(left, right, links)
     starts, left_bars, left_texts = _column(left, _heights(len(left), links, 0, scale), 0, height)

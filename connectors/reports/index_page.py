@@ -9,7 +9,7 @@ from urllib.parse import quote
 from connectors.reports import words
 from connectors.reports.charts import sparkline
 from connectors.reports.drawing import Caption
-from connectors.reports.history import count_at, record_total, seconds_between, text_at
+from connectors.reports.history import Document, count_at, record_total, seconds_between, text_at
 from connectors.reports.page import render
 from connectors.reports.trends import Measure, Run, Trend, held_back, trends
 from schemas.masking import masked_name, printable
@@ -40,8 +40,8 @@ def index_page(runs: Sequence[Run], *, pages: dict[str, tuple[str, ...]]) -> byt
 
 def _group(index: int, trend: Trend) -> dict[str, Any]:
     newest = trend.runs[-1].document
-    exit_code = count_at(newest, "exit_code")
-    status = words.status(exit_code if exit_code is not None else Exit.BUG)
+    exit_code = _exit_code(newest)
+    status = words.status(exit_code)
     return {
         "name": f"trend-{index}",
         "profile": trend.profile or "no profile",
@@ -50,10 +50,12 @@ def _group(index: int, trend: Trend) -> dict[str, Any]:
         "runs": len(trend.runs),
         "charted": min(len(trend.runs), RUNS_CHARTED),
         "status": status,
-        "word": words.STATUS_WORD[status],
+        "word": words.status_word(exit_code),
         "at": text_at(newest, "started_at"),
         "verdict": printable(text_at(newest, "verdict"))[:400],
-        "measures": [_measure(index, number, measure) for number, measure in enumerate(trend.measures, 1)],
+        "measures": [_measure(index, position, measure) for position, measure in enumerate(trend.measures, 1)]
+        if len(trend.runs) > 1
+        else [],
     }
 
 
@@ -85,8 +87,8 @@ def figure_text(value: float | None, unit: str) -> str:
 
 def _run(run: Run, pages: Sequence[str]) -> dict[str, Any]:
     document = run.document
-    exit_code = count_at(document, "exit_code")
-    status = words.status(exit_code if exit_code is not None else Exit.BUG)
+    exit_code = _exit_code(document)
+    status = words.status(exit_code)
     return {
         "folder": run.folder,
         "run_id": run.run_id or run.folder,
@@ -95,7 +97,7 @@ def _run(run: Run, pages: Sequence[str]) -> dict[str, Any]:
         "profile": run.group[0],
         "environment": run.group[1],
         "status": status,
-        "word": words.STATUS_WORD[status],
+        "word": words.status_word(exit_code),
         "exit_code": exit_code,
         "read": count_at(document, "rows", "read"),
         "held_back": words.per_cent(held_back(document)),
@@ -105,3 +107,9 @@ def _run(run: Run, pages: Sequence[str]) -> dict[str, Any]:
         "duration": seconds_between(text_at(document, "started_at"), text_at(document, "ended_at")),
         "pages": [(f"./{quote(run.folder)}/{page}", page.removesuffix(".html")) for page in pages],
     }
+
+
+def _exit_code(document: Document) -> int:
+    """The exit code of a run; a summary without one is nothing to rely on."""
+    found = count_at(document, "exit_code")
+    return int(Exit.BUG) if found is None else found

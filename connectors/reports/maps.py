@@ -9,6 +9,7 @@ from typing import Any
 
 import altair as alt
 import shapely
+from markupsafe import Markup
 from shapely.geometry.base import BaseGeometry
 
 from connectors.reports.drawing import WIDTH, Caption, drawn_map, filled_by, layer_of
@@ -39,7 +40,7 @@ Window = tuple[float, float, float, float]
 class CoarseMap:
     """The picture, and what it leaves out: quarantined rows outside of it, rows in areas not drawn."""
 
-    svg: str
+    svg: Markup
     outside: int
     undrawn: int
 

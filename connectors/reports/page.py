@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from connectors.reports import words
 from schemas.errors import AccountError
-from schemas.masking import masked_name, printable
+from schemas.masking import masked_name, printable, visible
 
 PAGE_LIMIT = 2_000_000
 """Bytes a page must stay below, whatever the input."""
@@ -43,6 +43,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(_text),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -59,6 +60,11 @@ def _environment() -> Environment:
     )
     environment.globals.update(figure=figure, share=words.share, change=words.change)
     return environment
+
+
+def _finalize(value: Any) -> Any:
+    """The last net under every expression of every template: no invisible character reaches a page."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def figure(path: str, value: float | None, text: str | None = None) -> Markup:

@@ -129,10 +129,10 @@ def _verdict(summary: Summary, quality: QualityFigures, rules: Sequence[RuleView
     if not rows.read:
         headline = "There are no rows to judge."
     elif held_back:
-        good = words.share(rows.read - held_back, rows.read)
-        headline = f"{good} of the rows can be used; {words.number(held_back)} cannot."
+        told, share = words.number(held_back), words.share(held_back, rows.read)
+        headline = f"{told} of {words.number(rows.read)} rows are held back, {share}."
     else:
-        headline = "Every row can be used."
+        headline = "No row is held back."
     return Verdict(
         status=status,
         sign=words.STATUS_MARK[status],
@@ -168,10 +168,11 @@ def _cure(worst: RuleView | None, quality: QualityFigures) -> str:
 def _tiles(rows: RowCounts, quality: QualityFigures) -> list[Tile]:
     customers = quality.customers
     warned = sum(figure.rows for figure in quality.rules if figure.severity == "warn")
-    usable = rows.read - rows.quarantined - rows.unreadable
+    good = rows.mapped + rows.duplicate
+    kept_out = f"good, {words.number(rows.filtered)} filtered out" if rows.filtered else "good"
     tiles = [
         Tile("rows.read", rows.read, "rows read"),
-        Tile("", usable, f"can be used, {words.share(usable, rows.read)}"),
+        Tile("", good, kept_out),
         Tile(
             "rows.quarantined", rows.quarantined, f"in quarantine, {words.share(rows.quarantined, rows.read)}"
         ),
@@ -246,7 +247,7 @@ def _column(profile: ColumnProfile) -> dict[str, Any]:
             (name, shares)
             for name, shares in (
                 ("Values", profile.values),
-                ("Lengths in characters", () if closed else profile.lengths),
+                ("Lengths in characters", () if closed or len(profile.lengths) == 1 else profile.lengths),
                 ("First characters", profile.prefixes),
             )
             if shares

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from connectors.reports import words
 from connectors.reports.account import check_account, outcome_total
 from connectors.reports.charts import Bar, bars
@@ -76,7 +78,7 @@ class Equation:
     total: int
     label: str
     parts: tuple[Part, ...]
-    svg: str
+    svg: Markup
 
 
 def report_page(
@@ -128,6 +130,7 @@ def report_page(
         "previous_id": text_at(previous, "run_id") or "unnamed",
         "previous_at": text_at(previous, "started_at"),
         "changes": _changes(summary, previous)[:CHANGES_SHOWN] if previous else [],
+        "same": _unchanged(summary, previous) if previous else 0,
         "guards": [_guard_line(guard) for guard in details.guards[:RULES_SHOWN]],
         "sources": summary.sources[:SOURCES_SHOWN],
         "more_sources": max(len(summary.sources) - SOURCES_SHOWN, 0),
@@ -191,7 +194,7 @@ def _row_equation(rows: RowCounts) -> Equation:
     )
     counts = {row_class: int(getattr(rows, row_class.value)) for row_class in order}
     found = [row_class for row_class in order if counts[row_class]]
-    nodes = [Node(words.ROW_LABELS[c], counts[c], f"var(--{c})") for c in found]
+    nodes = [Node(words.ROW_LABELS[c].removesuffix(" to records"), counts[c], f"var(--{c})") for c in found]
     links = {(0, index): node.count for index, node in enumerate(nodes)}
     told = ", ".join(f"{words.number(node.count)} {node.label}" for node in nodes)
     caption = Caption(
@@ -236,7 +239,7 @@ def _record_equation(summary: Summary) -> Equation:
         total=total,
         label="records planned",
         parts=tuple(Part("", outcome_total(summary, o), words.OUTCOME_LABELS[o]) for o in Outcome),
-        svg=flow(left, right, links, caption) if links else "",
+        svg=flow(left, right, links, caption) if links else Markup(""),
     )
 
 
@@ -296,6 +299,7 @@ def _open_group(outcome: Outcome, summary: Summary, details: RunDetails) -> dict
             }
             for example in examples
         ],
+        "said": any(example.message for example in examples),
         "more": max(count - len(examples), 0),
     }
 
@@ -353,7 +357,7 @@ def _stages(details: RunDetails) -> dict[str, Any]:
 
 
 def _changes(summary: Summary, previous: Document) -> list[dict[str, str]]:
-    """Figures then and now; what neither run knows is left out."""
+    """Figures that differ, then and now."""
     now = summary.to_json()
     lines = [
         {
@@ -363,18 +367,23 @@ def _changes(summary: Summary, previous: Document) -> list[dict[str, str]]:
             "change": words.change(then, current),
         }
         for label, then, current in _compared(previous, now)
-        if then is not None or current is not None
+        if then != current
     ]
     spans = [seconds_between(text_at(run, "started_at"), text_at(run, "ended_at")) for run in (previous, now)]
     then_text, now_text = (words.seconds(span) for span in spans)
     return [*lines, {"label": "duration", "then": then_text, "now": now_text, "change": _pace(*spans)}]
 
 
+def _unchanged(summary: Summary, previous: Document) -> int:
+    """How many figures are as they were."""
+    return sum(then == now is not None for _, then, now in _compared(previous, summary.to_json()))
+
+
 def _compared(then: Document, now: Document) -> Iterator[tuple[str, int | None, int | None]]:
     """Every figure two runs are compared by: label, then, now."""
     yield "rows read", count_at(then, "rows", "read"), count_at(now, "rows", "read")
-    for row_class, label in words.ROW_LABELS.items():
-        yield f"rows {label}", count_at(then, "rows", row_class), count_at(now, "rows", row_class)
+    for row_class, label in words.ROW_WORDS.items():
+        yield label, count_at(then, "rows", row_class), count_at(now, "rows", row_class)
     for kind, label in words.KIND_LABELS.items():
         path = ("records", kind, "planned")
         if count_at(then, *path) or count_at(now, *path):
@@ -404,7 +413,7 @@ def _guard_line(guard: GuardCheck) -> dict[str, Any]:
     if guard.value is None:
         result = "stopped the run" if guard.tripped else "nothing to compare with"
     return {
-        "name": guard.name,
+        "name": words.GUARD_LABELS.get(guard.name) or words.sentence(guard.name),
         "value": _measure(guard.value, guard.unit),
         "limit": _measure(guard.limit, guard.unit),
         "tripped": guard.tripped,

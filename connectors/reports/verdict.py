@@ -37,7 +37,7 @@ def verdict_of(summary: Summary, details: RunDetails) -> Verdict:
     return Verdict(
         status=status,
         sign=words.STATUS_MARK[status],
-        word=words.STATUS_WORD[status],
+        word=words.status_word(summary.exit_code),
         headline=printable(summary.verdict)[:SENTENCE_LIMIT],
         why=printable(error.message)[:SENTENCE_LIMIT] if error else _why(summary),
         next=_next_step(summary, details),

@@ -15,6 +15,27 @@ ROW_LABELS = {
     RowClass.QUARANTINED: "in quarantine",
     RowClass.UNREADABLE: "unreadable",
 }
+ROW_WORDS = {
+    RowClass.MAPPED: "mapped rows",
+    RowClass.DUPLICATE: "duplicate rows",
+    RowClass.FILTERED: "filtered rows",
+    RowClass.QUARANTINED: "rows in quarantine",
+    RowClass.UNREADABLE: "unreadable rows",
+}
+GUARD_LABELS = {
+    "empty": "Rows left after filtering",
+    "quarantined": "Rows quarantined or unreadable",
+    "check_digit": "Meter point ids with a wrong check digit",
+    "outside_country": "Rows outside the country",
+    "rejected": "Records the API rejected",
+    "rejected_alike": "Rejections alike in a row",
+    "shrank": "Fewer rows than in the last run",
+    "grew": "More rows than in the last run",
+    "creates": "Records to create against the largest earlier run",
+    "updates": "Known records that change at once",
+    "deletes": "Records to delete",
+    "vanished": "Records that vanished",
+}
 KIND_LABELS = {
     Kind.USER: "users",
     Kind.LOCATION: "locations",
@@ -51,6 +72,8 @@ STATUS = {
     Exit.TERMINATED: "doubt",
 }
 STATUS_WORD = {"good": "Done", "attention": "Look at this", "doubt": "Not finished", "stop": "Stopped"}
+EXIT_WORD = {Exit.IN_DOUBT: "Not settled"}
+"""Where the word for the class of a verdict would not be quite right."""
 STATUS_MARK = {"good": "✓", "attention": "!", "doubt": "?", "stop": "✕"}
 
 
@@ -58,6 +81,15 @@ def status(exit_code: int) -> str:
     """The class of a verdict: good, attention, doubt or stop."""
     known = exit_code in set(Exit)
     return STATUS.get(Exit(exit_code), "stop") if known else "stop"
+
+
+def status_word(exit_code: int) -> str:
+    """The verdict in a word or two."""
+    return (
+        EXIT_WORD.get(Exit(exit_code)) or STATUS_WORD[status(exit_code)]
+        if exit_code in set(Exit)
+        else "Stopped"
+    )
 
 
 def number(value: float | None) -> str:
@@ -128,9 +160,9 @@ def moment(text: str | None) -> str:
 
 
 def change(before: float | None, after: float | None) -> str:
-    """The difference with its sign, "no change", or a dash when either is not known."""
+    """The difference with its sign, "none", or a dash when either is not known."""
     if before is None or after is None:
         return NOT_KNOWN
     if after == before:
-        return "no change"
+        return "none"
     return f"{'+' if after > before else '−'}{number(abs(after - before))}"

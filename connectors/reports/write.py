@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import polars as pl
-import shapely
 from shapely.geometry.base import BaseGeometry
 
 from connectors.artifacts import RunFolder
+from connectors.reference import load_reference, outlines_of
 from connectors.reports.account import check_account
 from connectors.reports.history import Document, names_at, text_at
 from connectors.reports.index_page import index_page
@@ -23,23 +23,13 @@ from connectors.reports.tables import OUTCOMES, VIOLATIONS, Table, write_csv_cop
 from connectors.reports.trends import load_runs, load_summary
 from schemas.details import RunDetails
 from schemas.errors import AccountError, StorageError
-from schemas.outcomes import Kind, Outcome
+from schemas.outcomes import Outcome
 from schemas.quality import QualityFigures
-from schemas.summary import (
-    Artifacts,
-    Customers,
-    ErrorEntry,
-    RecordCounts,
-    RequestCounts,
-    RowCounts,
-    SourceEntry,
-    Summary,
-)
+from schemas.summary import Artifacts, Summary
 
 HISTORY_SHOWN = 24
 PAGES = ("report.html", "quality.html")
 Counts = dict[tuple[str, ...], int]
-_OUTLINES = Path(__file__).resolve().parents[2] / "data" / "reference" / "outlines.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,7 @@ def write_run_reports(
     details: RunDetails,
     quality: QualityFigures | None,
     previous: Document | None,
-    history: Sequence[Document] | None = None,
+    history: Sequence[Document] = (),
 ) -> Artifacts:
     """Write the pages, report.txt, junit.xml, CSV copies and, last, summary.json into the run folder.
 
@@ -78,8 +68,9 @@ def write_run_reports(
         summary: the account; `artifacts` may already name files, which are kept.
         details: reasons, examples, stages, guards.
         quality: figures of the rows, or None.
-        previous: the `summary.json` of the last run of the same profile, or None.
-        history: earlier `summary.json` documents of the same profile, oldest first; None: those found in
+        previous: the `summary.json` of the last run of the same profile; None: the last one found in the
+            folders beside this one, if any.
+        history: earlier `summary.json` documents of the same profile, oldest first; none: those found in
             the folders beside this one.
 
     Returns:
@@ -89,9 +80,10 @@ def write_run_reports(
         AccountError: an equation does not hold, or two figures disagree; no page is written.
         StorageError: the folder cannot be written to.
     """
-    if history is None:
-        history = earlier_runs(folder, summary, details)
-    return _write(folder, summary, details, quality, Comparison(previous, tuple(history[-HISTORY_SHOWN:])))
+    earlier = history or earlier_runs(folder, summary, details)
+    if previous is None and earlier:
+        previous = earlier[-1]
+    return _write(folder, summary, details, quality, Comparison(previous, tuple(earlier[-HISTORY_SHOWN:])))
 
 
 def rebuild_reports(folder: Path) -> Artifacts:
@@ -109,7 +101,7 @@ def rebuild_reports(folder: Path) -> Artifacts:
         )
     try:
         summary, details, quality = read_summary(document)
-    except (msgspec.ValidationError, TypeError, ValueError, KeyError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"summary.json in {folder.name} is damaged ({type(error).__name__}).") from None
     beside = {run.run_id: run.document for run in load_runs(folder.parent)}
     comparison = Comparison(
@@ -140,11 +132,11 @@ def write_index(runs: Path) -> Path:
 def earlier_runs(folder: Path, summary: Summary, details: RunDetails) -> list[Document]:
     """Summaries of runs of the same profiles and environment that lie beside a run folder, oldest first."""
     group = (", ".join(details.profiles), summary.environment)
-    found: list[Run] = [
-        run for run in load_runs(folder.parent) if run.group == group and run.folder != folder.name
-    ]
+    before = summary.started_at or "~"
     return [
-        run.document for run in found if text_at(run.document, "started_at") < (summary.started_at or "~")
+        run.document
+        for run in load_runs(folder.parent)
+        if run.group == group and run.folder != folder.name and text_at(run.document, "started_at") < before
     ]
 
 
@@ -165,21 +157,13 @@ def read_summary(document: Document) -> tuple[Summary, RunDetails, QualityFigure
 
     Raises:
         msgspec.ValidationError: a value is not of its type.
-        KeyError: a figure that must be there is missing.
+        TypeError: a figure that must be there is missing.
     """
-    ours = {"summary_version", "details", "quality", "compared_with"}
-    named = {field.name for field in fields(Summary)} - {"extra"}
-    known = {name: value for name, value in document.items() if name in named}
-    known["sources"] = tuple(msgspec.convert(document.get("sources") or [], list[SourceEntry]))
-    known["records"] = {kind: msgspec.convert(document["records"][kind], RecordCounts) for kind in Kind}
-    for name, shape in (("customers", Customers), ("requests", RequestCounts), ("artifacts", Artifacts)):
-        known[name] = msgspec.convert(document.get(name) or {}, shape)
-    known["rows"] = msgspec.convert(document.get("rows"), RowCounts | None)
-    known["error"] = msgspec.convert(document.get("error"), ErrorEntry | None)
-    extra = {name: value for name, value in document.items() if name not in named | ours}
+    ours = {"details", "quality", "compared_with"}
+    summary = Summary.from_json({name: value for name, value in document.items() if name not in ours})
     quality = document.get("quality")
     return (
-        Summary(**known, extra=extra),
+        summary,
         RunDetails.from_json(document.get("details") or {}),
         QualityFigures.from_json(quality) if quality else None,
     )
@@ -255,14 +239,14 @@ def _check_tables(folder: Path, summary: Summary, names: set[str]) -> None:
         AccountError: they do not.
     """
     if OUTCOMES.name in names:
-        records = {
+        records: Counts = {
             (kind.value, outcome.value): getattr(counts, outcome.value) or 0
             for kind, counts in summary.records.items()
             for outcome in Outcome
         }
         _must_agree(OUTCOMES, _grouped(folder / OUTCOMES.file, "kind", "outcome"), records)
     if VIOLATIONS.name in names:
-        rules = {(rule,): rows for rule, rows in {**summary.warnings, **summary.violations}.items()}
+        rules: Counts = {(rule,): rows for rule, rows in {**summary.warnings, **summary.violations}.items()}
         _must_agree(VIOLATIONS, _grouped(folder / VIOLATIONS.file, "rule"), rules)
 
 
@@ -284,7 +268,12 @@ def _grouped(path: Path, *columns: str) -> Counts:
 
 
 def _outlines() -> list[BaseGeometry]:
-    """Outlines of the countries we know, for the map; none when the reference data is not installed."""
-    if not _OUTLINES.is_file():
+    """Outlines of the countries we know, for the map; none when the reference data is missing.
+
+    A page without land is still a page: the rows were judged long before.
+    """
+    try:
+        reference = load_reference()
+    except StorageError:
         return []
-    return list(shapely.from_wkb(pl.read_parquet(_OUTLINES)["wkb"].to_list()))
+    return outlines_of(sorted(reference.outlines), reference)
