@@ -19,6 +19,10 @@ from schemas.errors import ExportError
 from schemas.profile import Profile
 
 HASH_BLOCK: Final = 4 << 20
+ROW_BYTES: Final = 60
+"""A low guess of the bytes of a row."""
+PACKED: Final = 6
+"""A high guess of how often a packed byte unpacks."""
 
 
 def open_exports(arguments: Sequence[str], profiles: Sequence[Profile]) -> list[OpenedExport]:
@@ -92,7 +96,7 @@ class OpenedExport:
         self.notes: list[str] = []
         self._signature = place.signature()
         with place.open() as file:
-            head = _head(file)
+            head = _head(file, self.name)
             self.sha256, self.byte_count = _fingerprint(file, self.name)
         self._kind = container_of(head)
         self._check_kind()
@@ -110,6 +114,11 @@ class OpenedExport:
     def columns_present(self) -> frozenset[str]:
         """The columns this export has, under our names."""
         return frozenset(self.profile.headers())
+
+    def row_estimate(self) -> int:
+        """About how many rows, rather too many than too few: it decides how the work is divided."""
+        packed = self._kind is not Container.PLAIN
+        return self.byte_count * (PACKED if packed else 1) // ROW_BYTES
 
     def batches(self) -> Iterator[RawBatch]:
         """Every row exactly once, in order.
@@ -212,7 +221,10 @@ class OpenedExport:
             )
 
 
-def _head(file: IO[bytes]) -> bytes:
-    head = file.read(HEAD)
-    file.seek(0)
+def _head(file: IO[bytes], name: str) -> bytes:
+    try:
+        head = file.read(HEAD)
+        file.seek(0)
+    except OSError as error:
+        raise _unreadable(name, error, 0) from None
     return head
