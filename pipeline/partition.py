@@ -1,0 +1,117 @@
+"""Where a row goes: everything of one customer into one partition, by a hash that never changes.
+
+A customer's *bucket* (0 … 255) is the top byte of XXH3 over the user id as it goes on the wire, so it can
+be worked out again from the API's own list of users. A *partition* is a range of buckets; there is a power
+of two of them. Never Polars' own `.hash()`: it may change between versions, and the spool and the ledger
+outlive an upgrade.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import polars as pl
+
+from pipeline.identity import SEPARATOR, Identity, natural_key
+from schemas.profile import CANONICAL, Profile
+
+BUCKETS: Final = 256
+BUCKET_WIDTH: Final = 2**64 // BUCKETS
+
+PARTITION_ROWS: Final = 160_000
+"""Rows aimed at in a partition: a fold works in about 100 MB, whatever the size of the run."""
+
+USER_KEY = "user_key"
+"""UInt64 hash of the wire id of the row's customer; its top byte is the bucket."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowShape:
+    """What the rows of one source say about users and locations.
+
+    Attributes:
+        defines: the rows define users and locations; False for an export of resources, which only
+            refers to them.
+        place_from: columns whose values, together, are the natural key of a location within its
+            customer. Empty: the rows of resources say only the meter point.
+        place_is_an_id: `place_from` is the export's own location number, so it may not occur under two
+            customers. An address may.
+    """
+
+    defines: bool = True
+    place_from: tuple[str, ...] = ("location",)
+    place_is_an_id: bool = True
+
+    @classmethod
+    def of(cls, profile: Profile) -> Self:
+        """The shape a profile declares."""
+        defines = profile.export.of == "customers"
+        if profile.columns.location is not None:
+            return cls(defines, ("location",), place_is_an_id=True)
+        named = [part if part in CANONICAL else f"key:{part}" for part in profile.identity.location_from]
+        parts = tuple(part for part in named if part != "user") or tuple(named)  # every id holds the customer
+        if not parts and defines:
+            parts = ("meter_point",)
+        return cls(defines, parts, place_is_an_id=False)
+
+
+METER_POINT_KEY = "meter_point_key"
+"""UInt64 keyed hash of the row's meter point (`Identity.meter_point_key`)."""
+
+
+def partition_count(row_estimate: int, *, rows_each: int = PARTITION_ROWS) -> int:
+    """How many partitions a run of about so many rows gets: a power of two, 256 at most."""
+    wanted = max(1, -(-row_estimate // rows_each))
+    return min(BUCKETS, 1 << (wanted - 1).bit_length())
+
+
+def user_key(user_id: pl.Expr) -> pl.Expr:
+    """The stable 64-bit hash of a wire id."""
+    key: pl.Expr = user_id.nchash.xxh3_64()  # type: ignore[attr-defined]
+    return key
+
+
+def bucket(key: pl.Expr) -> pl.Expr:
+    """The top byte of a 64-bit hash, as UInt8."""
+    return (key // BUCKET_WIDTH).cast(pl.UInt8)
+
+
+def bucket_of(user_id: str) -> int:
+    """The bucket of one customer, from the id on the wire."""
+    return int(pl.select(bucket(user_key(pl.lit(user_id)))).item())
+
+
+def buckets_of(partition: int, partitions: int) -> range:
+    """The buckets that make up a partition."""
+    width = BUCKETS // partitions
+    return range(partition * width, (partition + 1) * width)
+
+
+def to_spool(valid_rows: pl.DataFrame, shape: RowShape, identity: Identity) -> pl.DataFrame:
+    """Judged rows of one source, ready for the spool.
+
+    The natural keys get the spelling ids are made from. `location` and the `key:*` columns become one
+    column `place`, null where the row names no location. `user_id` is added where it is not `user` itself,
+    `refers` (True) where the rows only refer to users and locations, and always `user_key` and `bucket`.
+    """
+    keys = ["user", *shape.place_from, "resource"]
+    respelled = [natural_key(valid_rows[key], identity) for key in keys if key in valid_rows.columns]
+    place = (
+        pl.concat_str(shape.place_from, separator=SEPARATOR) if shape.place_from else pl.lit(None, pl.String)
+    )
+    rows = valid_rows.with_columns(respelled).with_columns(place.alias("place"), *_marks(shape))
+    if identity.ids == "hmac":
+        rows = rows.with_columns(identity.user_id(pl.col("user")).alias("user_id"))
+    rows = rows.with_columns(user_key(wire_user(rows)).alias(USER_KEY))
+    spent = [name for name in rows.columns if name == "location" or name.startswith("key:")]
+    return rows.drop(spent).with_columns(bucket(pl.col(USER_KEY)).alias("bucket"))
+
+
+def wire_user(rows: pl.DataFrame) -> pl.Expr:
+    """The customer's id on the wire, in rows made by `to_spool`."""
+    return pl.col("user_id" if "user_id" in rows.columns else "user")
+
+
+def _marks(shape: RowShape) -> list[pl.Expr]:
+    return [] if shape.defines else [pl.lit(value=True).alias("refers")]
