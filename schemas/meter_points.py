@@ -5,7 +5,7 @@ is, and what is often found in its place. The rules of `schemas/rules.py` are bu
 an entry to `SCHEMES` and its name to `schemas/profile.py` (`Scheme`).
 
 A well-formed id (`well_formed`) is its number (UInt64) for schemes of digits, its text for the others, and null
-for anything else, so that everything after it is arithmetic. `[0-9]`, never `\\d`: full-width digits are none.
+for anything else, so that everything after it is arithmetic. Digits are `[0-9]` only: full-width ones are none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ Severity = Literal["quarantine", "warn"]
 class Form(Protocol):
     """What a well-formed id looks like."""
 
-    sentence: str
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        ...
 
     def well_formed(self, text: pl.Expr) -> pl.Expr:
         """The id ready for arithmetic (or its text); null where it is not well formed."""
@@ -56,7 +59,8 @@ class Number:
 
     def starts_with(self, well_formed: pl.Expr, prefix: str) -> pl.Expr:
         """By dividing the rest away."""
-        return well_formed // 10 ** (self.length - len(prefix)) == int(prefix)
+        begins: pl.Expr = well_formed // 10 ** (self.length - len(prefix)) == int(prefix)
+        return begins
 
 
 @dataclass(frozen=True, slots=True)

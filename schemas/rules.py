@@ -72,12 +72,13 @@ PLACEHOLDERS: Final = (
 """Words for "nothing". Different customers under one such word would become one."""
 
 NOTHING: Final = tuple(
-    dict.fromkeys(
+    {"NaN": 0}
+    | dict.fromkeys(
         spelling
         for word in PLACEHOLDERS
         for spelling in (word, word.upper(), word.title(), word.capitalize())
     )
-) + ("NaN",)
+)
 """The same in the spellings that occur."""
 
 CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\x{2028}\x{2029}"
