@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pipeline.ports import Export
 from schemas.profile import Profile
 
-JUDGEMENT_VERSION = 1
-"""Raised whenever a rule, a normalisation or the shape of a record changes: what was done must be done again."""
+RECORD_VERSION = 1
+"""Raised whenever the shape of a record changes: what was done must be done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,19 @@ class Job:
     profiles: str
 
 
-def job_of(opened: Sequence[tuple[Export, Profile]], *, environment: str, key: str) -> Job:
-    """Name the job these exports make."""
+def job_of(
+    opened: Sequence[tuple[Export, Profile]], *, environment: str, key: str, rules: Sequence[str]
+) -> Job:
+    """Name the job these exports make.
+
+    Args:
+        rules: digest of the rulebook of each export: they change when a verdict may.
+    """
     names = "+".join(dict.fromkeys(profile.name for _, profile in opened))
     facts = {
         "exports": [[export.sha256, profile.digest()] for export, profile in opened],
-        "judgement": JUDGEMENT_VERSION,
+        "rules": list(rules),
+        "records": RECORD_VERSION,
         "key": fingerprint(key),
         "environment": environment,
     }

@@ -155,6 +155,11 @@ def partitions_for(exports: Sequence[Export]) -> int:
     return partition_count(sum(export.row_estimate() for export in exports))
 
 
+def rulebook_of(export: Export, profile: Profile, environment: str, reference: Reference) -> Rulebook:
+    """The rules that hold for an export."""
+    return Rulebook.for_profile(profile, environment, reference, columns=export.columns_present())
+
+
 def judge_exports(
     exports: Sequence[Export],
     profiles: Sequence[Profile],
@@ -179,7 +184,7 @@ def judge_exports(
         Tally(), spool, QualityGauge(files), [], [], profiles, [RowShape.of(profile) for profile in profiles]
     )
     for export, profile in zip(exports, profiles, strict=True):
-        rulebook = Rulebook.for_profile(profile, environment, reference, columns=export.columns_present())
+        rulebook = rulebook_of(export, profile, environment, reference)
         alarms = Alarms(export.name, rulebook)
         for batch in export.batches():
             if over():

@@ -20,7 +20,7 @@ from pipeline.order import Opened, Order, Ports
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import RunShelf
-from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for
+from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
 from pipeline.session import Session
 from schemas.details import GuardCheck
 from schemas.errors import ApiUnavailable, MeterfeedError
@@ -103,7 +103,8 @@ async def resume(order: Order, ports: Ports) -> Summary:
 # ------------------------------------------------------------------ the stages
 def _open(order: Order, ports: Ports) -> tuple[Opened, Job]:
     opened = ports.open_exports(order.exports, order.profiles)
-    return opened, job_of(opened, environment=order.environment, key=ports.key)
+    rules = [rulebook_of(export, profile, order.environment, ports.reference).digest for export, profile in opened]
+    return opened, job_of(opened, environment=order.environment, key=ports.key, rules=rules)
 
 
 def _identity(opened: Opened, ports: Ports) -> Identity:
