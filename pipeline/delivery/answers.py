@@ -172,7 +172,7 @@ class _QuickUser(HeldUser, rename="camel", forbid_unknown_fields=True, gc=False)
 class _QuickPosition(Position, rename="camel", forbid_unknown_fields=True, gc=False): ...
 
 
-class _QuickLocation(HeldLocation, rename="camel", forbid_unknown_fields=True):
+class _QuickLocation(HeldLocation, rename="camel", forbid_unknown_fields=True, gc=False):
     coordinates: _QuickPosition | UnsetType | None = UNSET
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.delivery.answers import MalformedAnswer, parse
 
 MAX_SHOWN = 200
-MAX_READ = 64 * 1024
+MAX_READ = 16 * 1024
 MAX_HINTS = 20
 MIN_HINT_ID = 6
 """Shorter ids turn up in any sentence by chance ("must be 18 digits")."""
