@@ -5,12 +5,13 @@ Ids must arrive as text or whole numbers: a float has already lost digits of an 
 
 from __future__ import annotations
 
+import atexit
 import json
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -24,6 +25,9 @@ from connectors.exports.places import Place
 from schemas.errors import ExportError
 from schemas.profile import Profile
 from schemas.unreadable import Unreadable
+
+HEAD_BYTES: Final = 9
+"""Of a frame: its kind and its length."""
 
 WORKER: Final = Path(__file__).with_name("parquet_worker.py")
 
@@ -73,7 +77,7 @@ class ParquetRows:
         request = {"url": self._url, "read": list(dict.fromkeys(self._headers.values()))}
         parts: list[pl.DataFrame] = []
         row = unpacked = 0
-        with _worker(request, self._name) as frames:
+        with _answers(request, self._name) as frames:
             for payload in frames:
                 part: Any = pl.from_arrow(pa.ipc.open_stream(payload).read_all())
                 unpacked += len(payload)
@@ -115,9 +119,9 @@ class ParquetRows:
 
     # -------------------------------------------------------------- before any row
     def _describe(self) -> dict[str, Any]:
-        with _worker({"url": self._url, "read": None}, self._name) as frames:
-            about: dict[str, Any] = json.loads(next(iter(frames)))
-        return about
+        with _answers({"url": self._url, "read": None}, self._name) as frames:
+            (about,) = [json.loads(payload) for payload in frames]
+        return dict(about)
 
     def _check_type(self, ours: str, column: dict[str, Any]) -> None:
         kind, theirs = column["kind"], column["name"]
@@ -167,40 +171,66 @@ def _without_multiline(profile: Profile) -> Profile:
 
 
 # ------------------------------------------------------------------ the other process
+_idle: list[subprocess.Popen[bytes]] = []
+"""A worker that has answered everything it was asked, kept for the next file; at most one."""
+
+
 @contextmanager
-def _worker(request: dict[str, Any], name: str) -> Iterator[Iterator[bytes]]:
-    """The payloads a worker answers with. It is stopped when the reader is done, or stops early."""
-    process = subprocess.Popen(  # noqa: S603 - our own script, in our own interpreter
+def _answers(request: dict[str, Any], name: str) -> Iterator[Iterator[bytes]]:
+    """The payloads a worker answers with. One whose answer was not taken to its end is stopped."""
+    process = _idle.pop() if _idle else _start()
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):  # the missing answer will tell
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        ended: list[bool] = []
+        yield _payloads(process.stdout, name, ended)
+        if ended and not _idle:
+            _idle.append(process)
+    finally:
+        if process not in _idle:
+            _stop(process)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own script, in our own interpreter
         [sys.executable, "-I", str(WORKER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.close()
-        yield _payloads(process.stdout, name)
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
 
 
-def _payloads(stream: IO[bytes], name: str) -> Iterator[bytes]:
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    with suppress(BrokenPipeError):
+        process.communicate()
+
+
+@atexit.register
+def stop_worker() -> None:
+    """Stop the idle worker, if there is one; it would also end by itself with this process."""
+    while _idle:
+        _stop(_idle.pop())
+
+
+def _payloads(stream: IO[bytes], name: str, ended: list[bool]) -> Iterator[bytes]:
     while True:
-        head = stream.read(9)
-        kind, length = (head[:1], struct.unpack(">Q", head[1:])[0]) if len(head) == 9 else (b"", 0)
+        head = stream.read(HEAD_BYTES)
+        length = struct.unpack(">Q", head[1:])[0] if len(head) == HEAD_BYTES else 0
         payload = stream.read(length)
-        if not kind or len(payload) < length:
+        if len(head) < HEAD_BYTES or len(payload) < length:
             raise ExportError(
                 f"{name} ended the process that read it: it is damaged, or made to do so.",
                 cure="Export it again.",
             )
+        kind = head[:1]
         if kind == b"E":
             refusal = json.loads(payload)
             raise ExportError(f"{name} cannot be read. {refusal['message']}", cure=refusal["cure"])
         if kind == b"Z":
+            ended.append(True)
             return
         yield payload

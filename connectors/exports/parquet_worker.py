@@ -1,8 +1,8 @@
 """Read one Parquet file in a process of its own, so that a crafted file can crash or starve nobody else.
 
-Run as a script by `parquet_reader.py`, isolated (`python -I`), with a bound on its memory. It takes one request
-as JSON on its standard input and answers in frames on its standard output: one byte for the kind, eight for the
-length, then that many bytes. Kinds: `J` JSON, `A` an Arrow IPC stream of one batch, `E` a refusal (JSON with a
+Run as a script by `parquet_reader.py`, isolated (`python -I`), with a bound on its memory. It takes requests
+as JSON, one a line, on its standard input and answers in frames on its standard output: one byte for the
+kind, eight for the length, then that many bytes. Kinds: `J` JSON, `A` an Arrow IPC stream of one batch, `E` a refusal (JSON with a
 message and a cure), `Z` the end. It imports nothing of ours and knows no profile.
 """
 
@@ -253,12 +253,16 @@ def _as_ipc(batch: pa.RecordBatch) -> bytes:
 
 
 def main() -> None:
-    """Serve the one request on standard input."""
+    """Serve the requests on standard input, one a line, until there are no more."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    out = sys.stdout.buffer
+    for request in sys.stdin.buffer:
+        _serve(json.loads(request), sys.stdout.buffer)
+
+
+def _serve(request: dict[str, Any], out: IO[bytes]) -> None:
     try:
-        answer(json.loads(sys.stdin.buffer.readline()), out)
+        answer(request, out)
     except RefusalError as refusal:
         send(out, b"E", json.dumps({"message": refusal.message, "cure": refusal.cure}).encode())
     except MemoryError:

@@ -13,8 +13,9 @@ from schemas.errors import ExportError
 from schemas.profile import Profile
 
 PIECES = st.sampled_from(
-    [b"1", b"22", b";", b";", b";", b'"', b'"', b'""', b"\n", b"\n", b"\r\n", b"\r", b"\0", b"\x1a", b" ", b"\xc3\xb8", b"\xd8", b"a;b;c\n"]
-)  # fmt: skip
+    [b"1", b"22", b";", b";", b";", b'"', b'"', b'""', b"\n", b"\n", b"\r\n", b"\r", b"\0", b"\x1a", b" "]
+    + [b"\xc3\xb8", b"\xd8", b"a;b;c\n"]  # noqa: RUF005 - one list would be one long line
+)
 CELLS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0\x1a\r\n\ufeff"), max_size=12
 )  # fmt: skip
@@ -40,8 +41,9 @@ def test_every_physical_line_is_a_row_or_unreadable_or_blank(pieces, multiline):
     try:
         batches = read(b"a;b;c\n" + body, profile('multiline = ["b"]' if multiline else ""))
     except ExportError as error:
-        assert "holds a header and no row" in str(error) or "is not utf-8" in str(error)
-        return
+        if "holds a header and no row" in str(error) or "is not utf-8" in str(error):
+            return
+        raise
     lines = set()
     for batch in batches:
         for line, span in batch.unreadable.select("source_line", "lines").rows():

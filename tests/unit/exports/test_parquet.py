@@ -1,6 +1,6 @@
 """Parquet: types, damage, sizes, and the process that reads it."""
 
-import datetime
+import datetime as dt
 import decimal
 import os
 import random
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.exports.parquet_reader import WORKER
+from connectors.exports.parquet_reader import WORKER, stop_worker
 from schemas.errors import ExportError
 
 COLUMNS = {"user": "a", "meter_point": "b", "latitude": "la", "longitude": "lo", "status": "s"}
@@ -96,8 +96,8 @@ def test_pq3_a_float_id_stops_the_file_and_says_why(refusal, stored, column, typ
     [
         pa.array([b"1", b"2", b"3"]),
         pa.array([b"1", b"2", b"3"], pa.binary(1)),
-        pa.array([datetime.datetime(2026, 1, 1)] * 3),
-        pa.array([datetime.date(2026, 1, 1)] * 3),
+        pa.array([dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] * 3),
+        pa.array([dt.date(2026, 1, 1)] * 3),
         pa.array([True, False, True]),
         pa.array([["1"], ["2"], ["3"]]),
         pa.array([{"x": 1}] * 3),
@@ -238,6 +238,7 @@ def test_pq8_a_dead_reading_process_stops_the_file(stored, make_profile, monkeyp
     from connectors.exports import open_exports
 
     (export,) = open_exports([str(stored(pa.table({"a": ["1"], "b": ["2"]})))], [make_profile()])
+    stop_worker()
     suicide = tmp_path / "suicide.py"
     suicide.write_text(f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})")
     monkeypatch.setattr("connectors.exports.parquet_reader.WORKER", suicide)
