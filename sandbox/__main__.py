@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sandbox.faults import NAMED_PLANS
+from sandbox.faults import NAMED_PLANS, menu
 from sandbox.semantics import Semantics
 from sandbox.server import Sandbox, serve
 
@@ -13,11 +13,8 @@ from sandbox.server import Sandbox, serve
 def announcement(sandbox: Sandbox) -> str:
     """What a person needs to point a client at the sandbox, as shell settings."""
     return (
-        f"export METERFEED_BASE_URL={sandbox.base_url}\n"
-        f"export METERFEED_TOKEN_URL={sandbox.token_url}\n"
-        f"export METERFEED_CLIENT_ID={sandbox.client_id}\n"
-        f"export METERFEED_CLIENT_SECRET={sandbox.client_secret}\n"
-        f"# semantics: {sandbox.core.plan.semantics}; what it holds: {sandbox.origin}/_sandbox/state\n"
+        "".join(f"export {name}={value}\n" for name, value in sandbox.settings.items())
+        + f"# semantics: {sandbox.core.plan.semantics}; what it holds: {sandbox.origin}/_sandbox/state\n"
     )
 
 
@@ -37,7 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--wire", action="store_true", help="be ready to play faults of the wire")
     parser.add_argument("--state-dir", help="keep the logs there, and take up what they say")
     parser.add_argument("--token-lifetime", type=float, default=3600.0, help="seconds a token lives")
+    parser.add_argument("--menu", action="store_true", help="list every fault, and stop")
     given = parser.parse_args(arguments)
+    if given.menu:
+        for name, fault in menu().items():
+            sys.stdout.write(f"{name:30} applied: {fault['applies']:7} {fault['about']}\n")
+        return 0
 
     def announce(sandbox: Sandbox) -> None:
         sys.stdout.write(announcement(sandbox))

@@ -21,7 +21,7 @@ import msgspec
 from sandbox.contract import BASE_PATH, DOCUMENT_PATH, Operation, document, match, methods_of
 from sandbox.effects import Cause, EffectLog, LineFile
 from sandbox.exchange import Answer, Call, RequestLine, digest_of_body
-from sandbox.faults import FAULTS, TOKEN, FaultRule, PlanSource, load_plan, named_plan
+from sandbox.faults import FAULTS, TOKEN, FaultRule, PlanSource, load_plan, menu, named_plan
 from sandbox.operations import Operations, Task, decode, refused
 from sandbox.records import LocationsBody, User, UsersBody
 from sandbox.semantics import Atomicity, Refusal, World
@@ -118,6 +118,7 @@ class Core:
             return
         with self.lock:
             answer.line.delivered = whole and answer.delivery.how == "whole"
+            answer.line.ended = self.now()
             if self._requests_file is not None:
                 self._requests_file.append([answer.line])
 
@@ -137,6 +138,7 @@ class Core:
             line.path = found[0].template if found else TOKEN_PATH
             line.fault = fault
             line.delivered = False
+            line.ended = line.time
             self.lines.append(line)
             if self._requests_file is not None:
                 self._requests_file.append([line])
@@ -286,10 +288,7 @@ class Core:
             "playing": [
                 {"kind": rule.kind, "on": rule.on, "played": rule.played} for rule in self.plan.faults
             ],
-            "menu": {
-                name: {"about": fault.about, "applies": fault.applies, "options": dict(fault.options)}
-                for name, fault in FAULTS.items()
-            },
+            "menu": menu(),
         }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sandbox.records import RECORD_TYPES, Kind, Record, Resource, digest, id_of
+from sandbox.records import RECORD_TYPES, Kind, Record, digest, id_of, plain
 
 Change = Literal["create", "overwrite", "patch", "delete"]
 Entry = tuple[Kind, Change, Record]
@@ -84,7 +84,7 @@ class _Group:
                 user=record.user_id,
                 effect=change,
                 digest=digest(record),
-                content=msgspec.to_builtins(record) if with_content else None,
+                content=plain(record) if with_content else None,
             )
 
 
@@ -177,8 +177,3 @@ class EffectLog:
         self._next = 1
         if self._file is not None:
             self._file.clear()
-
-
-def place_of(record: Record) -> str | None:
-    """The location a record hangs on, or None."""
-    return record.location_id if isinstance(record, Resource) else None

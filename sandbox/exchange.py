@@ -44,8 +44,8 @@ class Call:
     def segments(self) -> tuple[str, ...]:
         """The path, cut at its slashes, decoded, dot segments removed.
 
-        The vendor's web server removes `.` and `..` even when they are percent-encoded, so an id made of dots
-        changes what a request means. The sandbox keeps that trap open.
+        Many web servers remove `.` and `..` even when they are percent-encoded, so an id made of dots changes
+        what a request means. The sandbox keeps that trap open.
         """
         kept: list[str] = []
         for part in self.path.split("/")[1:]:
@@ -76,6 +76,7 @@ class RequestLine(msgspec.Struct, kw_only=True):
         applied: effects it had by the time of the answer.
         fault: the fault that was played, or None.
         delivered: the answer was handed to the network whole, as made; None while it is under way.
+        ended: seconds of the sandbox's clock when the answer, or the connection, was over; None until then.
         body_bytes: length of the request body.
         body_digest: SHA-256 of the request body, None without one.
     """
@@ -90,6 +91,7 @@ class RequestLine(msgspec.Struct, kw_only=True):
     applied: int = 0
     fault: str | None = None
     delivered: bool | None = None
+    ended: float | None = None
     body_bytes: int = 0
     body_digest: str | None = None
 

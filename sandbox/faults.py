@@ -48,6 +48,7 @@ from sandbox.operations import page_answer, page_asked, refused
 from sandbox.records import User
 from sandbox.semantics import Page, Refusal, Rules, Semantics
 from sandbox.tokens import TOKEN_PATH, unauthorized
+from sandbox.wire import WIRE_FAULTS
 
 TOKEN = Operation("Token", "POST", TOKEN_PATH, 200, groups=frozenset({"token"}))
 """The token endpoint, as fault rules see it."""
@@ -197,7 +198,7 @@ def _applied_then_503(stage: Stage) -> Answer:
 
 @_fault("accepted-202", "mutating", "late", seconds=None)
 def _accepted(stage: Stage) -> Answer:
-    """202 with an empty body; the request is applied `seconds` later (drawn, if not given)."""
+    """202 with an empty body; the request is applied `seconds` later (drawn if None)."""
     stage.run_later(stage.options["seconds"])
     return Answer(202)
 
@@ -293,7 +294,7 @@ def _prefix_then_400(stage: Stage) -> Answer:
 
 @_fault("subset-then-400", "batch", "part", share=0.5)
 def _subset_then_400(stage: Stage) -> Answer:
-    """A drawn `share` of the batch is applied, as far as it is valid, then the batch is answered with 400."""
+    """A drawn `share` of the batch is applied, as far as it is valid; the answer is 400."""
 
     def keep(records: list[Any]) -> list[Any]:
         chosen = stage.chance.sample(range(len(records)), int(len(records) * stage.options["share"]))
@@ -455,13 +456,13 @@ def _page_shuffled(stage: Stage) -> Answer:
 
 @_fault("page-loop", "paged", "no", to=1)
 def _page_loop(stage: Stage) -> Answer:
-    """NextPage always says `to`, whatever page this is."""
+    """Every page says that nextPage is `to`."""
     return _with_pagination(stage.run(), lambda pagination: pagination | {"nextPage": stage.options["to"]})
 
 
 @_fault("page-total", "paged", "no", by=1000)
 def _page_total(stage: Stage) -> Answer:
-    """TotalRecords and totalPages are wrong by `by` records."""
+    """The totals of a page are wrong by `by` records."""
 
     def change(pagination: dict[str, Any]) -> dict[str, Any]:
         total = max(0, pagination["totalRecords"] + stage.options["by"])
@@ -472,7 +473,7 @@ def _page_total(stage: Stage) -> Answer:
 
 @_fault("page-clamped", "paged", "no", size=50)
 def _page_clamped(stage: Stage) -> Answer:
-    """PageSize is cut down to `size` without a word but the pagination's."""
+    """A page holds at most `size` records, and only its pagination says so."""
 
     def clamp(users: list[User], number: int, size: int) -> Page:
         size = min(size, stage.options["size"])
@@ -812,8 +813,6 @@ def _rule_of(content: Mapping[str, Any]) -> FaultRule:
     kind = content.get("kind", "")
     options: Mapping[str, Any] = {}
     if kind.startswith(WIRE_PREFIX):
-        from sandbox.wire import WIRE_FAULTS
-
         _known(kind.removeprefix(WIRE_PREFIX), WIRE_FAULTS, "wire fault")
     else:
         _known(kind, FAULTS, "fault")
@@ -863,6 +862,18 @@ def _known(name: str, known: Iterable[str], what: str) -> None:
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean {near[0]!r}?" if near else ""
+
+
+def menu() -> dict[str, dict[str, Any]]:
+    """Everything that can be named as `kind`: what it does, whether the request applies, its options."""
+    listed: dict[str, dict[str, Any]] = {
+        name: {"about": each.about, "applies": each.applies, "options": dict(each.options)}
+        for name, each in FAULTS.items()
+    }
+    for name, wire in WIRE_FAULTS.items():
+        applies = "yes" if wire.stage == "answer" else "no"
+        listed[WIRE_PREFIX + name] = {"about": wire.about, "applies": applies, "options": {}}
+    return listed
 
 
 NAMED_PLANS: dict[str, dict[str, Any]] = {

@@ -244,10 +244,9 @@ class Operations:
     def _get_meter(self, task: Task) -> Answer:
         point = task.parameters["mpid"]
         eligible = point in self.world.rules.eligible_meter_points
-        holder = self.world.truth.holders.get(point)
-        if not eligible and holder is not None:
+        for holder in self.world.truth.holders_of(point):
             coordinates = self.world.truth.locations[holder].coordinates
-            eligible = coordinates is not None and any_in_area([coordinates])
+            eligible = eligible or (coordinates is not None and any_in_area([coordinates]))
         return Answer.json(200, {"meterPointId": point, "isEligible": eligible}, count=1)
 
     def _get_enrollment(self, task: Task) -> Answer:

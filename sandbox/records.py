@@ -153,6 +153,11 @@ def canonical(record: Record) -> bytes:
     return msgspec.json.encode(record)
 
 
+def plain(record: Record) -> dict[str, Any]:
+    """The record as the JSON values of its canonical form."""
+    return msgspec.json.decode(canonical(record), type=dict[str, Any])
+
+
 def digest(record: Record) -> str:
     """SHA-256 of the canonical JSON, 64 hex digits."""
     return hashlib.sha256(canonical(record)).hexdigest()

@@ -448,7 +448,7 @@ class World:
         self,
         cause: Cause,
         records: list[R],
-        judge: Callable[[R, dict[str, LocationKey]], Refusal | None],
+        judge: Callable[[R, dict[str, list[LocationKey]]], Refusal | None],
         kind: Kind,
         atomicity: Atomicity | None,
     ) -> list[R]:
@@ -464,7 +464,7 @@ class World:
     def _judge_all(
         self,
         records: list[R],
-        judge: Callable[[R, dict[str, LocationKey]], Refusal | None],
+        judge: Callable[[R, dict[str, list[LocationKey]]], Refusal | None],
         kind: Kind,
         *,
         stop: bool,
@@ -473,7 +473,7 @@ class World:
         existing = self.semantics.b
         held: Mapping[Any, Record] = self.truth.users if kind == "user" else self.truth.locations
         in_batch: set[str | LocationKey] = set()
-        claims: dict[str, LocationKey] = {}
+        claims: dict[str, list[LocationKey]] = {}
         for record in records:
             key = (record.user_id, record.location_id) if isinstance(record, Location) else record.user_id
             there = key in held or key in in_batch
@@ -487,7 +487,8 @@ class World:
                 continue
             in_batch.add(key)
             if isinstance(record, Location):
-                claims.update(dict.fromkeys(record.meter_point_ids, (record.user_id, record.location_id)))
+                for point in record.meter_point_ids:
+                    claims.setdefault(point, []).append((record.user_id, record.location_id))
             if not there or existing is Existing.DUPLICATE:
                 verdict.entries.append((kind, "create", record))
             elif existing is Existing.OVERWRITE:
@@ -632,12 +633,12 @@ class World:
             return Refusal(400, self.rules.reject_reason)
         return None
 
-    def _judge_user(self, user: User, _: dict[str, LocationKey]) -> Refusal | None:
+    def _judge_user(self, user: User, _: dict[str, list[LocationKey]]) -> Refusal | None:
         if self.rules.chosen(user.user_id, self.rules.reject_users_fraction):
             return Refusal(400, self.rules.reject_reason)
         return self._judge_id(user.user_id)
 
-    def _judge_location(self, location: Location, claims: dict[str, LocationKey]) -> Refusal | None:
+    def _judge_location(self, location: Location, claims: dict[str, list[LocationKey]]) -> Refusal | None:
         if location.user_id not in self.truth.users:
             return Refusal(400, "The user was not found.")
         if location.coordinates is not None and not location.coordinates.whole:
@@ -648,7 +649,7 @@ class World:
         return self._judge_id(location.location_id) or self._judge_points(location, points, claims)
 
     def _judge_points(
-        self, location: Location, points: tuple[str, ...], claims: dict[str, LocationKey]
+        self, location: Location, points: tuple[str, ...], claims: dict[str, list[LocationKey]]
     ) -> Refusal | None:
         rules = self.rules
         if rules.reject_fraction and any(
@@ -663,8 +664,10 @@ class World:
                 return Refusal(400, rules.reject_reason)
             if self._pattern is not None and not self._pattern.fullmatch(point):
                 return Refusal(400, "The meter point id is not valid.")
-            holder = claims.get(point) or self.truth.holders.get(point)
-            if holder is not None and holder != key and self._clashes(holder, key):
+            holders = self.truth.holders_of(point)
+            if point in claims:
+                holders = (*holders, *claims[point])
+            if holders and any(holder != key and self._clashes(holder, key) for holder in holders):
                 return Refusal(409, "The meter point belongs to another location.")
         return None
 

@@ -114,6 +114,16 @@ class Sandbox:
         """What METERFEED_TOKEN_URL takes."""
         return self.origin + TOKEN_PATH
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings a client needs, named as the loader's environment variables."""
+        return {
+            "METERFEED_BASE_URL": self.base_url,
+            "METERFEED_TOKEN_URL": self.token_url,
+            "METERFEED_CLIENT_ID": self.client_id,
+            "METERFEED_CLIENT_SECRET": self.client_secret,
+        }
+
     def state(self) -> dict[str, Any]:
         """Everything held, see `Core.state`."""
         return self.core.state()

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import msgspec
-
 from sandbox.effects import Change, Entry
-from sandbox.records import Enrollment, Kind, Location, Record, Resource, User
+from sandbox.records import Enrollment, Kind, Location, Record, Resource, User, plain
 
 LocationKey = tuple[str, str]
 """User id and location id: the path of a location names both, so its id is unique below its user."""
@@ -26,8 +24,9 @@ class Tables:
         self.locations: dict[LocationKey, Location] = {}
         self.resources: dict[str, Resource] = {}
         self.enrollments: dict[str, Enrollment] = {}
-        self.holders: dict[str, LocationKey] = {}
-        """Which location claims a meter point; the latest where several may."""
+        self._holders: dict[str, LocationKey] = {}
+        self._sharers: dict[str, list[LocationKey]] = {}
+        """Further holders of a meter point, in worlds where it may be shared."""
         self.copies: dict[tuple[Kind, str, str], list[Record]] = {}
         """Second and further copies, in worlds that store an id twice: (kind, user, id) -> records."""
         self._locations_of: dict[str, list[str]] = {}
@@ -67,8 +66,7 @@ class Tables:
             return
         if known is not None:
             for point in known.meter_point_ids:
-                if self.holders.get(point) == key:
-                    del self.holders[point]
+                self._release(point, key)
         if change == "delete":
             if self.locations.pop(key, None) is not None:
                 self._locations_of[key[0]].remove(key[1])
@@ -77,7 +75,27 @@ class Tables:
             self._locations_of.setdefault(key[0], []).append(key[1])
         self.locations[key] = location
         for point in location.meter_point_ids:
-            self.holders[point] = key
+            if self._holders.setdefault(point, key) != key:
+                sharers = self._sharers.setdefault(point, [])
+                if key not in sharers:
+                    sharers.append(key)
+
+    def _release(self, point: str, key: LocationKey) -> None:
+        sharers = self._sharers.get(point, [])
+        if key in sharers:
+            sharers.remove(key)
+        elif self._holders.get(point) == key:
+            if sharers:
+                self._holders[point] = sharers.pop(0)
+            else:
+                del self._holders[point]
+
+    def holders_of(self, point: str) -> tuple[LocationKey, ...]:
+        """The locations that hold a meter point, none of them twice."""
+        holder = self._holders.get(point)
+        if holder is None:
+            return ()
+        return (holder, *self._sharers.get(point, ())) if self._sharers else (holder,)
 
     def _apply_resource(self, change: Change, resource: Resource) -> None:
         key = resource.resource_id
@@ -147,12 +165,12 @@ class Tables:
         """Everything, as JSON-ready values in canonical form."""
         return {
             "counts": self.counts(),
-            "users": [msgspec.to_builtins(each) for each in self.users.values()],
-            "locations": [msgspec.to_builtins(each) for each in self.locations.values()],
-            "resources": [msgspec.to_builtins(each) for each in self.resources.values()],
-            "enrollments": [msgspec.to_builtins(each) for each in self.enrollments.values()],
+            "users": [plain(each) for each in self.users.values()],
+            "locations": [plain(each) for each in self.locations.values()],
+            "resources": [plain(each) for each in self.resources.values()],
+            "enrollments": [plain(each) for each in self.enrollments.values()],
             "copies": [
-                {"kind": kind, **msgspec.to_builtins(record)}
+                {"kind": kind, **plain(record)}
                 for (kind, _, _), records in self.copies.items()
                 for record in records
             ],

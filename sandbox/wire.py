@@ -578,7 +578,7 @@ _bytes(
 @_wire("informational-endless", "103 without end.")
 def _informational_endless(_: Honest, __: random.Random) -> Steps:
     while True:
-        yield Send(_HINTS * 100)
+        yield Send(_HINTS * 10)
         yield Pause(SLOW)
 
 
