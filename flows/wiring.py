@@ -13,6 +13,7 @@ from typing import Final
 
 from connectors.api import ApiClient
 from connectors.exports import open_exports
+from connectors.exports.places import find_places
 from connectors.ledger import open_ledger
 from connectors.ledger.journal import Journal
 from connectors.profiles import load_profiles
@@ -20,6 +21,7 @@ from connectors.reference import load_reference
 from connectors.shelf import FileShelf
 from flows.settings import CURE, Settings
 from pipeline import run as story
+from pipeline import upkeep
 from pipeline.job import fingerprint
 from pipeline.order import Opened, Order, Ports
 from pipeline.ports import Api, Durable, LedgerBook, Notice, World
@@ -38,6 +40,12 @@ COMMANDS: Final = {
     "sync": story.sync,
     "apply": story.apply,
     "resume": story.resume,
+    "backfill": story.backfill,
+    "adopt": upkeep.adopt,
+    "reconcile": upkeep.reconcile,
+    "explain": upkeep.explain,
+    "move": upkeep.move,
+    "erase": upkeep.erase,
 }
 """The commands that run through the pipeline."""
 
@@ -50,6 +58,7 @@ async def carry_out(
     profiles: Sequence[str] = (),
     approve: str | None = None,
     run: str | None = None,
+    place: tuple[float, float] | None = None,
     notice: Callable[[Notice], None] = lambda _notice: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -61,7 +70,8 @@ async def carry_out(
         exports: files, folders, globs or URLs.
         profiles: paths or names; each export is read by the first that fits.
         approve: digest of a plan a person let through.
-        run: a run or plan, for the commands that take one.
+        run: a run, a plan or a record, for the commands that take one.
+        place: latitude and longitude, for `move`.
         notice: told of progress.
         stopping: whether somebody asked the run to end.
 
@@ -73,9 +83,10 @@ async def carry_out(
         command=command,
         environment=settings.environment.value,
         exports=tuple(exports),
-        profiles=load_profiles(profiles) if exports else (),
+        profiles=load_profiles(profiles) if profiles else (),
         approve=approve,
         run=run,
+        place=place,
     )
     try:
         return await COMMANDS[command](order, ports_of(settings, notice=notice, stopping=stopping))
@@ -95,6 +106,7 @@ def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: 
     return Ports(
         world=world,
         open_exports=_opened,
+        list_exports=lambda arguments: [found.url for found in find_places(arguments)],
         shelf=FileShelf(settings.data_dir),
         reference=load_reference(),
         key=NO_KEY if settings.id_key is None else settings.id_key_text(),
@@ -108,19 +120,14 @@ def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: 
 
 
 def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:
-    opened: list[tuple[Export, Profile]] = []
-    for export in open_exports(arguments, profiles):
-        opened.append((export, export.profile))
-    return opened
+    return [(export, export.profile) for export in open_exports(arguments, profiles)]
 
 
 @asynccontextmanager
 async def _ledger(settings: Settings, world: World) -> AsyncIterator[tuple[LedgerBook, Durable]]:
     """The ledger under its lock, with the journal that commits for many at once."""
     url = settings.ledger.get_secret_value()
-    with open_ledger(
-        url, identity=_identity(settings), now=world.now()
-    ) as ledger:
+    with open_ledger(url, identity=_identity(settings), now=world.now()) as ledger:
         async with Journal(ledger) as journal:
             yield ledger, journal
 
@@ -149,3 +156,18 @@ def _identity(settings: Settings) -> Identity:
     key = settings.id_key_text()
     tenant = hmac.new(key.encode(), (settings.client_id or "").encode(), hashlib.sha256).hexdigest()[:16]
     return Identity(tenant=tenant, base_url=settings.base_url or "", key=fingerprint(key))
+
+
+def place_of_test_area(settings: Settings, number: int) -> tuple[float, float]:
+    """The centre of a test area, in degrees.
+
+    Raises:
+        SettingsError: the environment is production, which has no test areas.
+    """
+    if settings.environment.value != "sandbox":
+        raise SettingsError(
+            "Test areas belong to the sandbox; METERFEED_ENVIRONMENT says production.",
+            cure="Use --to LAT,LON.",
+        )
+    [area] = [area for area in load_reference().test_areas if area.number == number]
+    return area.latitude, area.longitude

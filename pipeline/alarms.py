@@ -331,7 +331,7 @@ class _Personal:
         shape, is_birth_number = _birth_numbers(self._country)
         births = [value for value in values.filter(values.str.contains(shape)) if is_birth_number(value)]
         self._matches["birth numbers"] += len(births)
-        self._dates.update(re.sub("[^0-9]", "", value)[-10:][:6] for value in births)
+        self._dates.update(_date_part(value) for value in births)
 
     def found(self, *, as_is: bool) -> Iterator[str]:
         """What most values are, if it is something personal."""
@@ -350,6 +350,12 @@ class _Personal:
 def _birth_numbers(country: str) -> tuple[str, Callable[[str], bool]]:
     """Shape and test of a country's birth numbers; the shape spares most values the test."""
     return _BIRTH_NUMBERS.get(country, ("$^", lambda _value: False))
+
+
+def _date_part(value: str) -> str:
+    """The six digits of the date; Swedish numbers of twelve digits begin with the century."""
+    digits = re.sub("[^0-9]", "", value)
+    return digits[2:8] if len(digits) == 12 else digits[:6]
 
 
 def _norwegian(value: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -27,12 +28,16 @@ from schemas.outcomes import VERDICTS, Exit, Kind, Outcome, worst
 from schemas.quality import QualityFigures
 from schemas.summary import (
     UNKNOWN_RECORDS,
+    Customers,
     ErrorEntry,
     RecordCounts,
     RequestCounts,
+    RowCounts,
     SourceEntry,
     Summary,
 )
+
+Counts = TypeVar("Counts", RowCounts, RecordCounts, RequestCounts)
 
 SECONDS_PER_REQUEST = 0.05
 """For the forecast of a plan, before anything was measured."""
@@ -192,6 +197,60 @@ def skipped(command: str, done: RunRow, world: World) -> Summary:
         ended_at=now,
         extra={**before.extra, "already_done": done.run_id},
     )
+
+
+def together(command: str, environment: str, runs: Sequence[Summary], *, planned: int) -> Summary:
+    """One account over several runs: sums of what each accounts for, and the worst ending."""
+    last = runs[-1]
+    rows = [run.rows for run in runs if run.rows is not None]
+    return replace(
+        last,
+        run_id=None,
+        command=command,
+        environment=environment,
+        exit_code=(code := worst([Exit(run.exit_code) for run in runs])),
+        verdict=last.verdict if code == last.exit_code else VERDICTS[code],
+        started_at=runs[0].started_at,
+        sources=tuple(source for run in runs for source in run.sources),
+        rows=_added(rows) if rows else None,
+        violations=_counted(run.violations for run in runs),
+        warnings=_counted(run.warnings for run in runs),
+        normalised=_counted(run.normalised for run in runs),
+        records={kind: _added([run.records[kind] for run in runs]) for kind in Kind},
+        customers=Customers(),
+        requests=_added([run.requests for run in runs]),
+        artifacts=last.artifacts,
+        extra={
+            "exports": {"given": planned, "done": len(runs)},
+            "runs": [
+                {
+                    "run_id": run.run_id,
+                    "export": run.sources[0].name,
+                    "exit_code": int(run.exit_code),
+                    "skipped": "already_done" in run.extra,
+                    "report": run.artifacts.report,
+                }
+                for run in runs
+            ],
+        },
+    )
+
+
+def _added(counts: Sequence[Counts]) -> Counts:
+    """The sum of counts of one type, name by name; what any of them does not know is not known."""
+    names = [one.name for one in fields(counts[0])]
+    sums: dict[str, Any] = {}
+    for name in names:
+        values = [getattr(one, name) for one in counts]
+        sums[name] = None if None in values else sum(values)
+    return replace(counts[0], **sums)
+
+
+def _counted(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(sorted(total.items()))
 
 
 def put_aside(

@@ -23,7 +23,8 @@ class Order:
         exports: paths, globs, folders or URLs.
         profiles: each export is read by the first one that fits it.
         approve: digest of a plan that a person looked at and lets through its guards.
-        run: a run id or plan digest, for the commands that take one.
+        run: a run id, a plan digest or a record's id, for the commands that take one.
+        place: latitude and longitude in degrees, for `move`.
     """
 
     command: str
@@ -32,6 +33,7 @@ class Order:
     profiles: tuple[Profile, ...] = ()
     approve: str | None = None
     run: str | None = None
+    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Ports:
 
     Attributes:
         open_exports: opens the exports an order names, each with the profile that reads it.
+        list_exports: the single exports the arguments stand for, in order.
         shelf: where runs keep their files.
         reference: country outlines and test areas.
         key: the tenant's secret for ids; any text where nothing is sent.
@@ -50,6 +53,7 @@ class Ports:
 
     world: World
     open_exports: Callable[[Sequence[str], Sequence[Profile]], Opened]
+    list_exports: Callable[[Sequence[str]], list[str]]
     shelf: Shelf
     reference: Reference
     key: str = field(repr=False)

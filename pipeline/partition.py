@@ -14,6 +14,7 @@ from typing import Final, Self
 import polars as pl
 
 from pipeline.identity import SEPARATOR, Identity, natural_key
+from schemas.errors import AccountError
 from schemas.profile import CANONICAL, Profile
 
 BUCKETS: Final = 256
@@ -94,7 +95,12 @@ def to_spool(valid_rows: pl.DataFrame, shape: RowShape, identity: Identity) -> p
     The natural keys get the spelling ids are made from. `location` and the `key:*` columns become one
     column `place`, null where the row names no location. `user_id` is added where it is not `user` itself,
     `refers` (True) where the rows only refer to users and locations, and always `user_key` and `bucket`.
+
+    Raises:
+        AccountError: a row has no customer, which no rule lets pass.
     """
+    if valid_rows["user"].null_count():
+        raise AccountError("a row without a customer was judged valid")
     keys = ["user", *shape.place_from, "resource"]
     respelled = [natural_key(valid_rows[key], identity) for key in keys if key in valid_rows.columns]
     place = (

@@ -23,21 +23,31 @@ __all__ = ["Answer", "Api", "Call", "Export", "Ledger", "Lost", "NoAnswer", "Not
 
 
 # ------------------------------------------------------------------ exports
-@dataclass(frozen=True, slots=True)
-class RawBatch:
-    """Some consecutive rows of one export, as text.
+class RawBatch(Protocol):
+    """Some consecutive rows of one export, as text."""
 
-    Attributes:
-        rows: the mapped columns under their canonical names, String, null where the cell is empty or one
-            of the profile's `nulls`; plus `source_line` (UInt32, first physical line of the row, 1-based,
-            counted in the decoded file) and `source_record` (UInt32, 1-based number among data rows).
-        unreadable: columns `source_line` (UInt32), `lines` (UInt32: how many physical lines) and `reason`
-            (String, a name out of a closed list). The number of unreadable rows is the sum of `lines`.
-    """
+    @property
+    def source(self) -> int:
+        """Index of the export in the run."""
+        ...
 
-    source: int
-    rows: pl.DataFrame
-    unreadable: pl.DataFrame
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The mapped columns under their canonical names.
+
+        String, null where the cell is empty or one of the profile's `nulls`; plus `source_line` (UInt32, first
+        physical line of the row, 1-based, counted in the decoded file) and `source_record` (UInt32, 1-based
+        number among data rows).
+        """
+        ...
+
+    @property
+    def unreadable(self) -> pl.DataFrame:
+        """What could not be read: `source_line` and `lines` (UInt32), `reason` (String, out of a closed list).
+
+        The number of unreadable rows is the sum of `lines`.
+        """
+        ...
 
 
 class Export(Protocol):

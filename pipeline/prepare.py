@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-from schemas.rules import Rulebook
 
 from pipeline.alarms import Alarms
 from pipeline.canonical import to_canonical
@@ -22,6 +21,7 @@ from schemas.details import RuleNote
 from schemas.errors import ProfileError
 from schemas.profile import Profile
 from schemas.reference import Reference
+from schemas.rules import Rulebook
 from schemas.summary import RowCounts
 
 ROWS = "rows"

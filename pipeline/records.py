@@ -179,14 +179,14 @@ def neighbours(rows: pl.DataFrame, identity: Identity) -> pl.DataFrame:
 
 
 def _begins(*columns: str) -> pl.Expr:
-    """True where a row differs from the one before in any of the columns."""
-    return pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in columns)
+    """True in the first row, and where a row differs from the one before in any of the columns."""
+    differs = [pl.col(name).ne_missing(pl.col(name).shift()) for name in columns]
+    return pl.any_horizontal(*differs, pl.int_range(pl.len()) == 0)
 
 
 def _without_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """First copies, and `row, first_row` of the others. Copies are neighbours; equality decides."""
-    like_previous = ~rows.select(begins=_begins("user", "place", METER_POINT_KEY)).to_series()
-    like_previous[0] = False
+    like_previous = rows.select(same=_begins("user", "place", METER_POINT_KEY).not_()).to_series()
     if not like_previous.any():
         return rows, pl.DataFrame(schema={"row": pl.UInt64, "first_row": pl.UInt64})
     suspects = rows.filter(like_previous | like_previous.shift(-1, fill_value=False))

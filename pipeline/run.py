@@ -11,21 +11,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from pipeline.ending import applied, begun, judged_only, planned, put_aside, skipped, stopped
+from pipeline.ending import applied, begun, judged_only, planned, put_aside, skipped, stopped, together
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint, job_of
 from pipeline.order import Opened, Order, Ports
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
-from pipeline.ports import RunShelf
+from pipeline.ports import Notice, RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
 from pipeline.session import Session
 from schemas.details import GuardCheck
 from schemas.errors import ApiUnavailable, MeterfeedError
 from schemas.ledger import RunRow
+from schemas.outcomes import Exit
 from schemas.summary import Summary
+
+GOOD_ENDS = (Exit.OK, Exit.DONE_WITH_REJECTS)
 
 
 # ------------------------------------------------------------------ the commands
@@ -64,16 +68,47 @@ async def sync(order: Order, ports: Ports) -> Summary:
         if (done := await session.settled_twin(job)) is not None:
             return skipped(order.command, done, ports.world)
         await session.settle_the_past()
-        await _clear_the_way(session, job, opened)
-        run, shelf = await session.begin(order.command, job, opened)
-        with shelf:
-            start = begun(order.command, order.environment, run.run_id, opened, ports.world)
-            try:
-                judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
-            except MeterfeedError as error:
-                return await session.finish(run, stopped(start, error, shelf, ports.world))
-            put_aside(start, judged, made, checks, opened, shelf, session, run)
-            return await _deliver(session, run, shelf, made, checks, approved=order.approve == made.digest)
+        return await _load(order, ports, session, opened, job)
+
+
+async def backfill(order: Order, ports: Ports) -> Summary:
+    """Many exports in order, one after the other, each a run of its own; what is done is skipped.
+
+    Comes to an end at the first export that does not end well: the later ones rest on it.
+    """
+    async with _session(order, ports) as session:
+        names = ports.list_exports(order.exports)
+        summaries: list[Summary] = []
+        await session.sign_in()
+        await session.settle_the_past()
+        for number, name in enumerate(names):
+            one = replace(order, exports=(name,))
+            opened, job = _open(one, ports)
+            done = await session.settled_twin(job, ever=True)
+            summary = (
+                await _load(one, ports, session, opened, job)
+                if done is None
+                else skipped(order.command, done, ports.world)
+            )
+            summaries.append(summary)
+            ports.world.notice(Notice("backfill", number + 1, len(names), "exports"))
+            if summary.exit_code not in GOOD_ENDS or ports.stopping():
+                break
+        return together(order.command, order.environment, summaries, planned=len(names))
+
+
+async def _load(order: Order, ports: Ports, session: Session, opened: Opened, job: Job) -> Summary:
+    """One run, from judging to its account."""
+    await _clear_the_way(session, job, opened)
+    run, shelf = await session.begin(order.command, job, opened)
+    with shelf:
+        start = begun(order.command, order.environment, run.run_id, opened, ports.world)
+        try:
+            judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
+        except MeterfeedError as error:
+            return await session.finish(run, stopped(start, error, shelf, ports.world))
+        put_aside(start, judged, made, checks, opened, shelf, session, run)
+        return await _deliver(session, run, shelf, made, checks, approved=order.approve == made.digest)
 
 
 async def apply(order: Order, ports: Ports) -> Summary:
@@ -103,7 +138,9 @@ async def resume(order: Order, ports: Ports) -> Summary:
 # ------------------------------------------------------------------ the stages
 def _open(order: Order, ports: Ports) -> tuple[Opened, Job]:
     opened = ports.open_exports(order.exports, order.profiles)
-    rules = [rulebook_of(export, profile, order.environment, ports.reference).digest for export, profile in opened]
+    rules = [
+        rulebook_of(export, profile, order.environment, ports.reference).digest for export, profile in opened
+    ]
     return opened, job_of(opened, environment=order.environment, key=ports.key, rules=rules)
 
 

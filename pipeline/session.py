@@ -109,18 +109,16 @@ class Session:
                 cure="Run `meterfeed resume` when the API answers.",
             )
 
-    async def settled_twin(self, job: Job) -> RunRow | None:
-        """The newest run of these profiles, if it did this very job and nothing of it is open."""
-        newest = await self.durable(
-            lambda: [
-                run
-                for run in self.ledger.runs(profiles=job.profiles, limit=HISTORY_RUNS)
-                if run.state in (SETTLED, SENDING, SUPERSEDED)
-            ]
-        )
-        if newest and newest[0].state == SETTLED and newest[0].job_digest == job.digest:
-            return newest[0]
-        return None
+    async def settled_twin(self, job: Job, *, ever: bool = False) -> RunRow | None:
+        """The newest run of these profiles, if it did this very job and nothing of it is open.
+
+        Args:
+            ever: any run that did it will do: a backfill goes through the same exports in the same order.
+        """
+        runs = await self.durable(self.ledger.runs, profiles=job.profiles)
+        sent = [run for run in runs if run.state in (SETTLED, SENDING, SUPERSEDED)]
+        twins = [run for run in (sent if ever else sent[:1]) if run.job_digest == job.digest]
+        return next((run for run in twins if run.state == SETTLED), None)
 
     async def unfinished(self, run_id: str | None = None, *, profiles: str | None = None) -> list[str]:
         """Runs that began to send and are not settled, oldest first."""
@@ -231,7 +229,7 @@ class Session:
             spool = shelf.spool()
         except StorageError as error:
             return error
-        sender = self._sender(_One(run.run_seq, spool), self._guards(run))
+        sender = self._sender(_One(run.run_seq, spool), await self.durable(self._limits, run))
         try:
             await sender.deliver(run.run_seq, plan.phase_sizes, plan.partitions)
         except MeterfeedError as error:
@@ -241,9 +239,10 @@ class Session:
             await self.durable(lambda: self.ledger.remember({LEARNED: learned}))
         return None
 
-    def _guards(self, run: RunRow) -> GuardsSection:
-        kept = json.loads(run.plan or "{}").get("limits")
-        return GuardsSection(**kept) if kept else GuardsSection()
+    def _limits(self, run: RunRow) -> GuardsSection:
+        """The limits of the profiles the run was planned with."""
+        [now] = self.ledger.runs(run_id=run.run_id)
+        return GuardsSection(**json.loads(now.plan or "{}").get("limits", {}))
 
     async def remember(self) -> None:
         """Fold what was acknowledged into what the API is believed to hold."""

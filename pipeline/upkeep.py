@@ -162,11 +162,13 @@ def _believed(session: Session, users: Sequence[str]) -> dict[Kind, pl.DataFrame
 
 
 # ------------------------------------------------------------------ move
-async def move(order: Order, ports: Ports, *, latitude: float, longitude: float) -> Summary:
+async def move(order: Order, ports: Ports) -> Summary:
     """Change the coordinates of one location, under a committed intent like everything that is sent."""
     async with _session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
+        assert order.place is not None
+        latitude, longitude = order.place
         place = order.run or ""
         held = await session.durable(_find_held, session, Kind.LOCATION, place)
         reader = Reader(session.wire().ask, lambda _points: [])

@@ -27,16 +27,16 @@ UNFINISHED = (State.PLANNED, State.IN_FLIGHT, State.IN_DOUBT, State.BLOCKED)
 
 MANIFEST_SCHEMA = pl.Schema(
     {
-        "id": pl.String,  # of the record itself, as it goes on the wire
-        "user_id": pl.String,
-        "location_id": pl.String,  # null for users and vehicles
-        "digest": pl.String,
-        "meter_point_keys": pl.List(pl.UInt64),
-        "bucket": pl.UInt8,
-        "partition": pl.UInt16,  # where in the plan its body is: partition and position
-        "position": pl.UInt32,
-        "row": pl.UInt64,  # first row it comes from
-        "scope": pl.String,  # the profile that speaks for it: only its full exports can say it vanished
+        "id": pl.String(),  # of the record itself, as it goes on the wire
+        "user_id": pl.String(),
+        "location_id": pl.String(),  # null for users and vehicles
+        "digest": pl.String(),
+        "meter_point_keys": pl.List(pl.UInt64()),
+        "bucket": pl.UInt8(),
+        "partition": pl.UInt16(),  # where in the plan its body is: partition and position
+        "position": pl.UInt32(),
+        "row": pl.UInt64(),  # first row it comes from
+        "scope": pl.String(),  # the profile that speaks for it: only its full exports can say it vanished
     }
 )
 """What the ledger knows of each record of a chunk. Meter points appear only as keyed hashes."""

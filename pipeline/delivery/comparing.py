@@ -49,7 +49,7 @@ def _same_place(sent: Mapping[str, float] | None, held: HeldLocation) -> bool:
     if not has_coordinates(held):
         return False
     place: Any = held.coordinates
-    return (
+    return bool(
         abs(place.latitude - sent["latitude"]) < COORDINATE_TOLERANCE
         and abs(place.longitude - sent["longitude"]) < COORDINATE_TOLERANCE
     )

@@ -1,0 +1,159 @@
+"""After the main job and around it: `apply`, `resume`, `backfill`, `adopt`, `reconcile`, `explain`, `move`, `erase`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.options import AsJson, Exports, Profiles, Quiet, example
+from flows.conduct import Session, conduct
+from schemas.summary import Summary
+
+
+class Which(StrEnum):
+    """Users that `reconcile` reads back."""
+
+    ALL = "all"
+    TOUCHED = "touched"
+    SAMPLE = "sample"
+
+
+def register(app: typer.Typer) -> None:
+    """Make the commands of this module known."""
+    app.command(epilog=example("meterfeed apply 3f1c0a9be2d47788a1b2c3d4e5f60718"))(apply)
+    app.command(epilog=example("meterfeed resume", "meterfeed resume 20260101-0003"))(resume)
+    app.command(epilog=example("meterfeed backfill 'exports/kunder-*.csv' --profile nordkraft"))(backfill)
+    app.command(epilog=example("meterfeed adopt --profile nordkraft"))(adopt)
+    app.command(epilog=example("meterfeed reconcile --users all"))(reconcile)
+    app.command(epilog=example("meterfeed explain 3880a832-f483-8b6a-998d-6109d3a54b06"))(explain)
+    app.command(
+        epilog=example(
+            "meterfeed move 1365caf1-fa04-80b1-98ff-1618860f77d0 --to-test-area 1",
+            "meterfeed move 1365caf1-fa04-80b1-98ff-1618860f77d0 --to 60.1,10.2",
+        )
+    )(move)
+    app.command(epilog=example("meterfeed erase 3880a832-f483-8b6a-998d-6109d3a54b06 --yes"))(erase)
+
+
+def apply(
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="The digest of a plan, which approves it, or its run.")
+    ],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Do exactly the plan that `plan` showed, or that a guard stopped and a person has looked at."""
+    _settle("apply", as_json=as_json, quiet=quiet, run=plan)
+
+
+def resume(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Only this run; all of them if left out.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Settle everything unfinished: what is in doubt is read back, what was not sent is sent."""
+    _settle("resume", as_json=as_json, quiet=quiet, run=run)
+
+
+def backfill(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Load many exports in order, one at a time, skipping what is done. Run it again to go on."""
+    _settle("backfill", as_json=as_json, quiet=quiet, exports=exports, profiles=profile)
+
+
+def adopt(profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Build the ledger from what the API holds: for a filled tenant, or a lost ledger. Reads only."""
+    _settle("adopt", as_json=as_json, quiet=quiet, profiles=profile)
+
+
+def reconcile(
+    users: Annotated[Which, typer.Option(help="Which users to read back.")] = Which.TOUCHED,
+    profile: Annotated[
+        list[str] | None, typer.Option("--profile", "-p", metavar="PROFILE", help="How ids are made.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read back and compare what the API holds with what the ledger believes. Reads only."""
+    _settle("reconcile", as_json=as_json, quiet=quiet, run=users.value, profiles=profile or [])
+
+
+def explain(
+    record: Annotated[str, typer.Argument(metavar="ID", help="A user, location, resource or vehicle.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell the story of one record: which runs and rows it comes from, what was tried, what is held."""
+    _settle("explain", as_json=as_json, quiet=True, run=record)
+
+
+def move(
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="The id of a location.")],
+    to: Annotated[str | None, typer.Option(metavar="LAT,LON", help="Degrees, with a decimal point.")] = None,
+    to_test_area: Annotated[
+        int | None, typer.Option(min=1, max=2, help="Into a test area of the vendor's sandbox.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change the coordinates of one location, for example in or out of a test area."""
+    if (to is None) == (to_test_area is None):
+        raise typer.BadParameter("give either --to or --to-test-area")
+
+    async def work(session: Session) -> Summary:
+        from flows.wiring import carry_out, place_of_test_area
+
+        place = _degrees(to) if to is not None else place_of_test_area(session.settings, to_test_area or 0)
+        return await carry_out(
+            "move",
+            settings=session.settings,
+            run=location,
+            place=place,
+            notice=session.notice,
+            stopping=lambda: session.stop.requested,
+        )
+
+    conduct("move", work, as_json=as_json, quiet=quiet)
+
+
+def _degrees(text: str) -> tuple[float, float]:
+    try:
+        latitude, longitude = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter("--to takes LAT,LON such as 60.1,10.2") from None
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        raise typer.BadParameter("--to takes degrees: latitude first, -90 to 90, then longitude, -180 to 180")
+    return latitude, longitude
+
+
+def erase(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The id of a user, as it goes on the wire.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget one person: remove the user and all that hangs on it from the API and the ledger.
+
+    The customer loses this month's compensation. It cannot be undone.
+    """
+    if not yes and not as_json:
+        typer.confirm("The customer loses this month's compensation. Remove the user?", abort=True)
+    elif not yes:
+        raise typer.BadParameter("with --json, say --yes as well: removing a user cannot be undone")
+    _settle("erase", as_json=as_json, quiet=True, run=user)
+
+
+def _settle(command: str, *, as_json: bool, quiet: bool, **asked: Any) -> None:
+    async def work(session: Session) -> Summary:
+        from flows.wiring import carry_out
+
+        return await carry_out(
+            command,
+            settings=session.settings,
+            notice=session.notice,
+            stopping=lambda: session.stop.requested,
+            **asked,
+        )
+
+    conduct(command, work, as_json=as_json, quiet=quiet)
