@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.delivery.classifier import (
     ROWS,
@@ -364,3 +366,29 @@ def test_a_lost_answer_is_in_doubt(kind, cause, reason, shrink):
     verdict = classify(Expectation(kind, SENT[kind]), NoAnswer(Lost.IN_DOUBT, cause, 0.1), 0.0)
     assert (verdict.ruling, verdict.reason, verdict.shrink) == (Ruling.IN_DOUBT, reason, shrink)
     assert (verdict.strain, verdict.proven) == (Strain.FAILED, ())
+
+
+# ------------------------------------------------------------------ anything at all
+PIECES = st.sampled_from(
+    [b"users", b"userId", b"user-1", b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\", b"null", b"<a>"]
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.sampled_from(sorted(CallKind)),
+    st.sampled_from([200, 201, 204, 400, 404, 409, 429, 503]) | st.integers(0, 999),
+    st.binary(max_size=60)
+    | st.lists(PIECES, max_size=15).map(b"".join)
+    | st.sampled_from([*map(json.dumps, PROOF.values())]),
+    st.dictionaries(st.sampled_from(["content-type", "retry-after", "date"]), st.text(max_size=30)),
+)
+def test_no_answer_whatsoever_raises_or_proves_what_it_does_not_name(kind, status, body, headers):
+    content = body.encode() if isinstance(body, str) else body
+    verdict = told(kind, status, content, {**JSON, **headers})
+    assert set(verdict.proven) <= set(SENT[kind])
+    assert len(verdict.message) <= 200
+    assert verdict.message.isprintable()
+    if verdict.ruling is Ruling.APPLIED and kind not in DELETES:
+        leaves = [key if isinstance(key, str) else key[-1] for key in SENT[kind]]
+        assert all(leaf.encode() in content for leaf in leaves)
