@@ -374,7 +374,9 @@ def _widths() -> Iterator[Case]:
         rows=5,
         unreadable={3: Unreadable.TOO_FEW_FIELDS, 5: Unreadable.TOO_MANY_FIELDS},
     )
-    yield one_bad("separators only", "CS8", ";" * 8, quarantined=ANY)
+    yield one_bad("separators only, so outside keep", "CS8", ";" * 8, filtered=True)
+    aktiv = ";" * 6 + "Aktiv;;"
+    yield one_bad("nothing but a status", "CS8", aktiv, quarantined=ANY)
     yield one_bad("a line of blanks", "CS8", "   ", unreadable=None)
     blank = [row(1), "", row(2), "", "", row(3)]
     yield Case(name="blank lines between rows are no rows", fault="CS8", content=csv_of(blank), rows=3)
@@ -695,7 +697,7 @@ def _strangers() -> Iterator[Case]:
     yield one_bad(
         "a total that is not declared", "CS16", "Totalt;5", after=0, unreadable=Unreadable.TOO_FEW_FIELDS
     )
-    yield one_bad("a total as wide as a row", "CS16", "Totalt" + ";" * 8 + "5", after=0, quarantined=ANY)
+    yield one_bad("a total as wide as a row", "CS16", "Totalt" + ";" * 8 + "5", after=0, filtered=True)
     total = csv_of([*rows(4), "Totalt;4"])
     yield Case(
         name="a total that is declared",

@@ -109,7 +109,7 @@ def _flips() -> Iterator[Case]:
         content = parquet(compression=compression, use_dictionary=False)
         pages = _data_pages(content)
         chance = random.Random(compression)
-        for number in range(8):
+        for number in range(5):
             start, end = chance.choice(pages)
             place, bit = chance.randrange(start, end), chance.randrange(8)
             flipped = bytearray(content)

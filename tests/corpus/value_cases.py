@@ -658,15 +658,17 @@ def _damage() -> Iterator[Case]:
 
 
 def _birth_numbers(count: int) -> list[str]:
-    """Right in form, and nobody's: of January 1900, in the series hospitals use (month + 40)."""
+    """Right in form, and nobody's: of the year 1900, in the series hospitals use (month + 40)."""
     found = []
-    for number in range(31 * 500):
-        data = f"{number % 31 + 1:02}4100{number // 31:03}"
+    for number in range(28 * 12 * 500):
+        data = f"{number % 28 + 1:02}{number % 12 + 41}00{number // 336:03}"
         data += fodselsnummer.calc_check_digit1(data)
         data += fodselsnummer.calc_check_digit2(data)
         if fodselsnummer.is_valid(data):
             found.append(data)
-    return found[:count]
+            if len(found) == count:
+                break
+    return found
 
 
 def value_cases() -> list[Case]:
