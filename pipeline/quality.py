@@ -27,6 +27,7 @@ from schemas.quality import (
     UnreadableFigure,
     ViolationExample,
 )
+from schemas.rules import CHECK_DIGIT, RULES
 
 EXAMPLES_PER_RULE = 5
 AREAS_KEPT = 5_000
@@ -37,7 +38,6 @@ SHARES_SHOWN = 8
 """Lengths, prefixes and values named per column; the rest is "other"."""
 PREFIX_LENGTH = 7
 """Characters of a meter point that name country and grid company (domain: GS1 company prefixes)."""
-CHECK_DIGIT_RULE = "meter_point_id_has_valid_check_digit"
 METER_POINT_COLUMNS = ("meter_point", "parent_meter_point", "metering_location")
 CLOSED_COLUMNS = ("location_type", "resource_type")
 PROFILED = ("user", "location", *METER_POINT_COLUMNS, *CLOSED_COLUMNS, "latitude", "longitude", "resource")
@@ -45,6 +45,9 @@ QUARANTINE = "quarantine"
 SOURCE_SHIFT = 40
 """The row token is `source << 40 | line`."""
 _LINE_MASK = (1 << SOURCE_SHIFT) - 1
+
+Example = tuple[str, str, str]
+"""Masked id, columns, shapes."""
 
 
 @dataclass(slots=True)
@@ -71,24 +74,25 @@ class _Column:
 
 @dataclass(slots=True)
 class _Rule:
-    """What is gathered about one rule; examples by row token."""
+    """What is gathered about one rule of one severity; examples by row token."""
 
-    severity: str
     rows: int = 0
     alone: int = 0
     by_source: Counter[int] = field(default_factory=Counter)
-    examples: dict[int, tuple[str, str, str]] = field(default_factory=dict)
+    examples: dict[int, Example] = field(default_factory=dict)
 
     def merge(self, other: _Rule) -> None:
         self.rows += other.rows
         self.alone += other.alone
         self.by_source.update(other.by_source)
-        self.keep_examples(other.examples)
+        for row, example in other.examples.items():
+            self.keep_example(row, example)
 
-    def keep_examples(self, found: Mapping[int, tuple[str, str, str]]) -> None:
-        """Keep the first rows of the run, whatever order the batches came in."""
-        both = {**self.examples, **found}
-        self.examples = {row: both[row] for row in sorted(both)[:EXAMPLES_PER_RULE]}
+    def keep_example(self, row: int, example: Example) -> None:
+        """Keep the first rows of the run, whatever order the batches come in."""
+        self.examples[row] = example
+        if len(self.examples) > EXAMPLES_PER_RULE:
+            del self.examples[max(self.examples)]
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class QualityGauge:
 
     Args:
         files: display names of the exports, by source number.
-        rule_columns: which canonical columns a rule looks at, for the shapes in examples.
+        rule_columns: which canonical columns a rule looks at, for the shapes in examples; default: `RULES`.
         check_digit_rule: the rule that says a check digit is wrong; None when the scheme has none.
     """
 
@@ -115,17 +119,17 @@ class QualityGauge:
         files: Sequence[str],
         *,
         rule_columns: Mapping[str, Sequence[str]] | None = None,
-        check_digit_rule: str | None = CHECK_DIGIT_RULE,
+        check_digit_rule: str | None = CHECK_DIGIT,
     ) -> None:
         self._files = tuple(files)
-        self._rule_columns = dict(rule_columns or {})
+        self._rule_columns = rule_columns or {rule.name: rule.columns for rule in RULES}
         self._check_digit_rule = check_digit_rule
         self._rows = 0
         self._quarantined = 0
         self._without_coordinates = 0
         self._misshapen_meter_points = 0
         self._columns: dict[str, _Column] = {}
-        self._rules: dict[str, _Rule] = {}
+        self._rules: dict[tuple[str, str], _Rule] = {}
         self._unreadable: dict[str, _Unreadable] = {}
         self._together: Counter[tuple[str, str]] = Counter()
         self._rules_per_row: Counter[int] = Counter()
@@ -188,8 +192,8 @@ class QualityGauge:
         self._misshapen_meter_points += other._misshapen_meter_points
         for name, column in other._columns.items():
             self._columns.setdefault(name, _Column()).merge(column)
-        for name, rule in other._rules.items():
-            self._rules.setdefault(name, _Rule(rule.severity)).merge(rule)
+        for key, rule in other._rules.items():
+            self._rules.setdefault(key, _Rule()).merge(rule)
         for reason, unreadable in other._unreadable.items():
             self._unreadable.setdefault(reason, _Unreadable()).merge(unreadable)
         self._together.update(other._together)
@@ -258,7 +262,7 @@ class QualityGauge:
             pl.len().alias("rows"), (pl.col("of_row") == 1).sum().alias("alone")
         )
         for name, severity, file, count, alone in each.iter_rows():
-            rule = self._rules.setdefault(name, _Rule(severity))
+            rule = self._rules.setdefault((name, severity), _Rule())
             rule.rows += count
             rule.alone += alone
             rule.by_source[file] += count
@@ -276,29 +280,27 @@ class QualityGauge:
 
     def _pick_examples(self, broken: pl.DataFrame, rows: pl.DataFrame | None) -> None:
         first = (
-            broken.group_by("rule")
+            broken.group_by("rule", "severity")
             .agg(pl.col("row").sort().head(EXAMPLES_PER_RULE))
             .explode("row")
             .sort("row")
         )
-        details: dict[int, dict[str, str | None]] = {}
+        details: dict[int, dict[str, object]] = {}
         if rows is not None:
             named = rows.filter(pl.col("row").is_in(first["row"].unique().implode()))
             details = {row["row"]: row for row in named.iter_rows(named=True)}
-        found: dict[str, dict[int, tuple[str, str, str]]] = {}
-        for name, row in first.iter_rows():
-            found.setdefault(name, {})[row] = self._example(name, details.get(row))
-        for name, examples in found.items():
-            self._rules[name].keep_examples(examples)
+        for name, severity, row in first.iter_rows():
+            self._rules[name, severity].keep_example(row, self._example(name, details.get(row)))
 
-    def _example(self, rule: str, row: dict[str, str | None] | None) -> tuple[str, str, str]:
+    def _example(self, rule: str, row: Mapping[str, object] | None) -> Example:
         """Masked id, column and shape of the value that breaks the rule."""
         if row is None:
             return "", "", ""
-        columns = [name for name in self._rule_columns.get(rule, ()) if name in row]
-        shapes = [shape_of(_as_text(row.get(f"{name}_raw", row[name]))) for name in columns]
+        columns = dict.fromkeys(name.removesuffix("_raw") for name in self._rule_columns.get(rule, ()))
+        known = [name for name in columns if name in row]
+        shapes = [shape_of(_as_text(row.get(f"{name}_raw", row[name]))) for name in known]
         identity = next((row[name] for name in ("meter_point", "location", "user") if row.get(name)), None)
-        return masked_id(_as_text(identity)), ", ".join(columns), " | ".join(shapes)
+        return masked_id(_as_text(identity)), ", ".join(known), " | ".join(shapes)
 
     # ------------------------------------------------------------------ the figures
     def figures(self) -> QualityFigures:
@@ -327,7 +329,7 @@ class QualityGauge:
         figures = [
             RuleFigure(
                 rule=name,
-                severity=rule.severity,
+                severity=severity,
                 rows=rule.rows,
                 alone=rule.alone,
                 by_file=tuple(
@@ -339,7 +341,7 @@ class QualityGauge:
                     for row, example in rule.examples.items()
                 ),
             )
-            for name, rule in self._rules.items()
+            for (name, severity), rule in self._rules.items()
         ]
         return tuple(sorted(figures, key=lambda rule: (rule.severity != QUARANTINE, -rule.rows, rule.rule)))
 
@@ -382,7 +384,7 @@ class QualityGauge:
         if self._check_digit_rule is None:
             return None, None
         checked = max(column.filled - self._misshapen_meter_points, 0)
-        failed = self._rules[self._check_digit_rule].rows if self._check_digit_rule in self._rules else 0
+        failed = sum(rule.rows for (name, _), rule in self._rules.items() if name == self._check_digit_rule)
         return checked, max(checked - failed, 0)
 
     def _map(self) -> MapFigure:
@@ -415,7 +417,7 @@ class QualityGauge:
 
 def _once(violations: pl.DataFrame) -> pl.DataFrame:
     """Each row and rule once, as text."""
-    return violations.select("row", pl.col("rule", "severity").cast(pl.String)).unique(maintain_order=True)
+    return violations.select("row", pl.col("rule", "severity").cast(pl.String)).unique()
 
 
 def _misshapen(broken: pl.DataFrame, check_digit_rule: str | None) -> int:

@@ -21,6 +21,7 @@ from schemas.details import RuleNote, RunDetails
 from schemas.errors import AccountError
 from schemas.outcomes import Exit
 from schemas.quality import ColumnProfile, MapFigure, QualityFigures, RuleFigure, UnreadableFigure
+from schemas.rules import RULES
 from schemas.summary import RowCounts, Summary
 from schemas.unreadable import Unreadable
 
@@ -79,7 +80,7 @@ def quality_page(
     check_account(summary, details, quality)
     if summary.rows is None:
         raise AccountError("figures of rows without an account of rows")
-    notes = {note.name: note for note in details.rules}
+    notes = {**_known_rules(), **{note.name: note for note in details.rules}}
     rules = [_rule(figure, notes, summary.rows) for figure in quality.rules]
     view: dict[str, Any] = {
         "verdict": _verdict(summary, quality, rules),
@@ -196,6 +197,11 @@ def _rule(figure: RuleFigure, notes: Mapping[str, RuleNote], rows: RowCounts) ->
         files=tuple(ranked[:FILES_SHOWN]),
         more_files=max(len(ranked) - FILES_SHOWN, 0),
     )
+
+
+def _known_rules() -> dict[str, RuleNote]:
+    """What the rules about single rows say of themselves."""
+    return {rule.name: RuleNote(rule.name, rule.production, rule.sentence, rule.cure) for rule in RULES}
 
 
 def _rules_chart(quality: QualityFigures, rows: RowCounts) -> str:

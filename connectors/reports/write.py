@@ -246,8 +246,12 @@ def _check_tables(folder: Path, summary: Summary, names: set[str]) -> None:
         }
         _must_agree(OUTCOMES, _grouped(folder / OUTCOMES.file, "kind", "outcome"), records)
     if VIOLATIONS.name in names:
-        rules: Counts = {(rule,): rows for rule, rows in {**summary.warnings, **summary.violations}.items()}
-        _must_agree(VIOLATIONS, _grouped(folder / VIOLATIONS.file, "rule"), rules)
+        rules: Counts = {
+            (rule, severity): rows
+            for severity, counted in (("quarantine", summary.violations), ("warn", summary.warnings))
+            for rule, rows in counted.items()
+        }
+        _must_agree(VIOLATIONS, _grouped(folder / VIOLATIONS.file, "rule", "severity"), rules)
 
 
 def _must_agree(table: Table, lines: Counts, account: Counts) -> None:
