@@ -21,6 +21,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,6 @@ class _Table:
     buffer: list[pl.DataFrame] = field(default_factory=list)
     buffered: int = 0
     readers: list[pq.ParquetFile] = field(default_factory=list)
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
 
 class Spool:
@@ -73,6 +73,9 @@ class Spool:
 
     A frame given to `append` has a column `bucket` (UInt8, 0 … 255), which decides the partition and is
     not stored. Frames of one table may differ in their columns; read together, what is absent is null.
+
+    Safe to use from several threads. Writing happens in a thread of its own, at most one stretch behind,
+    while the caller reads and judges the next rows; trouble it meets is raised by the next call.
 
     Attributes:
         folder: where it lives; made 0700, its files 0600.
@@ -86,6 +89,9 @@ class Spool:
         self.facts = dict(facts)
         self._tables: dict[str, _Table] = {}
         self._stretch = max(STRETCH_ROWS, GROUP_ROWS * partitions)
+        self._lock = threading.RLock()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._writing: Future[None] | None = None
 
     # -------------------------------------------------------------- making and finding
     @classmethod
@@ -139,35 +145,55 @@ class Spool:
         """
         if rows.is_empty():
             return
-        shelf = self._tables.setdefault(table, _Table())
-        if shelf.buffer and shelf.buffer[0].schema != rows.schema:
-            self._write(table)
-        shelf.buffer.append(rows)
-        shelf.buffered += rows.height
-        if shelf.buffered >= self._stretch:
-            self._write(table)
+        with self._lock:
+            shelf = self._tables.setdefault(table, _Table())
+            if shelf.buffer and shelf.buffer[0].schema != rows.schema:
+                self._write(table)
+            shelf.buffer.append(rows)
+            shelf.buffered += rows.height
+            if shelf.buffered >= self._stretch:
+                self._write(table)
 
     def finish(self, facts: Mapping[str, Any] | None = None) -> None:
         """Put everything on disk for good, the manifest last. May be called again after more was appended."""
-        for name in self._tables:
-            self._write(name)
-        self.facts |= facts or {}
-        tables = {
-            name: [{"name": file.name, "counts": file.counts, "bytes": file.bytes} for file in table.files]
-            for name, table in self._tables.items()
-        }
-        manifest = {"format": FORMAT, "partitions": self.partitions, "facts": self.facts, "tables": tables}
-        with _storage(self.folder):
-            for table in self._tables.values():
-                for file in table.files:
-                    _fsync(self.folder / file.name)
-            _replace(self.folder / MANIFEST, json.dumps(manifest).encode())
+        with self._lock:
+            for name in self._tables:
+                self._write(name)
+            self._wait()
+            self.facts |= facts or {}
+            tables = {
+                name: [
+                    {"name": file.name, "counts": file.counts, "bytes": file.bytes} for file in table.files
+                ]
+                for name, table in self._tables.items()
+            }
+            files = [file.name for table in self._tables.values() for file in table.files]
+            manifest = {
+                "format": FORMAT,
+                "partitions": self.partitions,
+                "facts": self.facts,
+                "tables": tables,
+            }
+            with _storage(self.folder):
+                for file in files:
+                    _fsync(self.folder / file)
+                _replace(self.folder / MANIFEST, json.dumps(manifest).encode())
 
     def _write(self, table: str) -> None:
+        """Hand the buffer to the writer, once it has written what it was given before."""
         shelf = self._tables[table]
         if not shelf.buffer:
             return
         stretch, shelf.buffer, shelf.buffered = shelf.buffer, [], 0
+        self._wait()
+        self._writing = self._writer.submit(self._write_stretch, table, shelf, stretch)
+
+    def _wait(self) -> None:
+        """Until the writer is done. A stretch it lost is lost: every later call says so too."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write_stretch(self, table: str, shelf: _Table, stretch: list[pl.DataFrame]) -> None:
         rows, counts = self._by_partition(pl.concat(stretch, rechunk=False))
         name = f"{table}-{len(shelf.files):04}.parquet"
         with _storage(self.folder):
@@ -193,39 +219,46 @@ class Spool:
         Raises:
             StorageError: a file is gone, damaged or shorter than the manifest says.
         """
-        if table not in self._tables:
-            return pl.DataFrame()
-        self._write(table)
-        shelf = self._tables[table]
-        groups = []
-        with _storage(self.folder):
-            for file in shelf.files[len(shelf.readers) :]:
-                shelf.readers.append(pq.ParquetFile(self.folder / file.name, page_checksum_verification=True))
-            for file, reader in zip(shelf.files, shelf.readers, strict=True):
-                if file.counts[partition]:
-                    groups.append(_read_group(reader, _group_number(file.counts, partition), file, partition))
+        with self._lock:
+            shelf = self._settled(table)
+            groups = []
+            with _storage(self.folder):
+                for file in shelf.files[len(shelf.readers) :]:
+                    path = self.folder / file.name
+                    shelf.readers.append(pq.ParquetFile(path, page_checksum_verification=True))
+                for file, reader in zip(shelf.files, shelf.readers, strict=True):
+                    if file.counts[partition]:
+                        groups.append(_read_group(reader, file, partition))
         return _together(groups)
 
     def row_count(self, table: str, partition: int | None = None) -> int:
         """Rows in a table, or in one partition of it."""
-        if table not in self._tables:
-            return 0
-        self._write(table)
-        counts = [file.counts for file in self._tables[table].files]
-        return sum(sum(c) if partition is None else c[partition] for c in counts)
+        with self._lock:
+            counts = [file.counts for file in self._settled(table).files]
+        return sum(sum(each) if partition is None else each[partition] for each in counts)
+
+    def _settled(self, table: str) -> _Table:
+        """A table with everything appended so far on disk."""
+        shelf = self._tables.get(table, _Table())
+        if shelf.buffer:
+            self._write(table)
+        self._wait()
+        return shelf
 
     # -------------------------------------------------------------- letting go
     def drop(self, table: str) -> None:
         """Forget a table and remove its files."""
-        shelf = self._tables.pop(table, None)
-        if shelf is not None:
+        with self._lock:
+            shelf = self._settled(table)
+            self._tables.pop(table, None)
             _close(shelf)
             with _storage(self.folder):
                 for file in shelf.files:
                     (self.folder / file.name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the files; the spool stays."""
+        """Close the files; the spool stays. What was appended and not finished is not waited for."""
+        self._writer.shutdown()
         for table in self._tables.values():
             _close(table)
 
@@ -279,11 +312,9 @@ def _encodings(schema: pl.Schema) -> dict[str, str]:
     return texts | ({"row": "DELTA_BINARY_PACKED"} if schema.get("row") == pl.UInt64 else {})
 
 
-def _group_number(counts: list[int], partition: int) -> int:
-    return sum(1 for count in counts[:partition] if count)
-
-
-def _read_group(reader: pq.ParquetFile, group: int, file: _File, partition: int) -> pa.Table:
+def _read_group(reader: pq.ParquetFile, file: _File, partition: int) -> pa.Table:
+    """The row group of a partition: those without rows have none."""
+    group = sum(1 for count in file.counts[:partition] if count)
     rows = reader.read_row_group(group, use_threads=False)
     if rows.num_rows != file.counts[partition]:
         raise StorageError(f"{file.name} of the spool is damaged.", cure="Run the export again.")

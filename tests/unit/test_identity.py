@@ -99,5 +99,5 @@ def test_a_digest_covers_the_body_and_where_a_resource_hangs() -> None:
 
 def test_a_digest_of_a_vehicle_needs_no_location() -> None:
     record = {"user_id": "u", "location_id": None, "body": "{}"}
-    frame = pl.DataFrame(record, schema={name: pl.String for name in record})
+    frame = pl.DataFrame(record, schema=dict.fromkeys(record, pl.String))
     assert frame.select(record_digest(HMAC, Kind.VEHICLE)).item() == stdlib("u", "", "{}").hex()[:32]

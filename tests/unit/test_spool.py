@@ -57,8 +57,8 @@ def test_frames_of_different_columns_are_read_together(spool: Spool) -> None:
 def test_many_stretches_make_many_files(spool: Spool) -> None:
     for start in range(0, 2 * STRETCH_ROWS, STRETCH_ROWS // 2):
         spool.append("rows", rows(start, STRETCH_ROWS // 2).select("row", "bucket"))
-    assert len(list(spool.folder.glob("rows-*.parquet"))) == 2
     assert spool.row_count("rows") == 2 * STRETCH_ROWS
+    assert len(list(spool.folder.glob("rows-*.parquet"))) == 2
     assert sum(spool.read("rows", p).height for p in range(4)) == 2 * STRETCH_ROWS
 
 
@@ -166,6 +166,8 @@ def test_a_full_disk_is_storage_trouble(spool: Spool) -> None:
             spool.finish()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(StorageError, match="cannot be used"):
+        spool.finish()  # what was lost stays lost, even with room again
     assert not (spool.folder / MANIFEST).exists()
 
 
