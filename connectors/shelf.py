@@ -11,6 +11,7 @@ from typing import Any, Self
 import polars as pl
 
 from connectors.artifacts import RunFolder
+from connectors.quarantine import write_quarantine
 from connectors.reports import write_run_reports
 from connectors.reports.tables import OUTCOMES, VIOLATIONS, writing_table
 from connectors.spool import Spool
@@ -85,10 +86,7 @@ class FileRunShelf:
 
     def keep_aside(self, exports: Sequence[Any], marks: Sequence[pl.DataFrame]) -> None:
         """Copy marked rows into the quarantine and the correction file."""
-        if any(frame.height for frame in marks):
-            from connectors.quarantine import write_quarantine
-
-            write_quarantine(self._folder, exports, marks)
+        write_quarantine(self._folder, exports, marks)
 
     def write_table(self, table: str, frames: Iterator[pl.DataFrame]) -> None:
         """Write a table of the run; it appears whole or not at all."""

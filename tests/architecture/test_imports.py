@@ -26,7 +26,7 @@ LIBRARY_IS_FOR = {
     "typer": ("flows/*",),
     "rich": ("flows/*",),
     "structlog": ("flows/*",),
-    "httpx": ("connectors/*",),
+    "httpx": ("connectors/*", "sandbox/inprocess.py"),
     "sqlalchemy": ("connectors/*",),
 }
 """Libraries that stand for a role: the files that may import them, as patterns of their path."""
