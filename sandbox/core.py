@@ -198,7 +198,8 @@ class Core:
         """The effect log from number `since` on; with `content`, each with its record."""
         with self.lock:
             self.world.advance()
-            return [msgspec.to_builtins(each) for each in self.world.log.effects(since, with_content=content)]
+            found = list(self.world.log.effects(since, with_content=content))
+            return msgspec.json.decode(msgspec.json.encode(found), type=list[dict[str, Any]])
 
     def requests(self) -> list[dict[str, Any]]:
         """The request log."""

@@ -5,6 +5,7 @@ The log is written before the answer is made, so it says what was applied even w
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sandbox.records import RECORD_TYPES, Kind, Record, digest, id_of, plain
+from sandbox.records import RECORD_TYPES, Kind, Record, canonical, id_of
 
 Change = Literal["create", "overwrite", "patch", "delete"]
 Entry = tuple[Kind, Change, Record]
@@ -56,7 +57,8 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     effect: Change
     digest: str
-    content: dict[str, Any] | None = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
+    """The record as canonical JSON, unparsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class _Group:
         for seq, (kind, change, record) in enumerate(self.entries, self.first):
             if seq < since:
                 continue
+            body = canonical(record)
             yield Effect(
                 seq=seq,
                 time=self.cause.time,
@@ -83,8 +86,8 @@ class _Group:
                 id=id_of(record),
                 user=record.user_id,
                 effect=change,
-                digest=digest(record),
-                content=plain(record) if with_content else None,
+                digest=hashlib.sha256(body).hexdigest(),
+                content=msgspec.Raw(body if with_content else b"null"),
             )
 
 
@@ -143,7 +146,7 @@ class EffectLog:
         decoder = msgspec.json.Decoder(Effect)
         for line in self._file.lines():
             effect = decoder.decode(line)
-            record = msgspec.convert(effect.content, RECORD_TYPES[effect.kind])
+            record = msgspec.json.decode(effect.content, type=RECORD_TYPES[effect.kind])
             cause = Cause(effect.time, effect.request, effect.trace, effect.method, effect.path, effect.late)
             entry: Entry = (effect.kind, effect.effect, record)
             self._groups.append(_Group(effect.seq, cause, (entry,)))
