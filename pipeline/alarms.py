@@ -43,9 +43,7 @@ ONE_POINT: Final = 0.10
 """Share of rows at one and the same point above which it is probably nobody's home."""
 
 SAMPLE_ROWS: Final = 1_000
-"""Rows of a batch that the costly looks take."""
-SAMPLED_BATCHES: Final = 10
-"""Batches they are taken from: a column that is another one is so from its first row on."""
+"""Rows, evenly spread over a batch, that the costly looks take: a damaged column is so everywhere."""
 LARGEST_EXACT: Final = 2**53
 """Whole numbers above this lose digits as floating point."""
 
@@ -104,47 +102,41 @@ class Alarms:
         self._customers = DistinctCount()
         self._personal: dict[str, _Personal] = {}
         self._places: Counter[Any] = Counter()
-        self._batches = 0
 
     # ------------------------------------------------------------------ gathering
     def observe(self, canonical_rows: pl.DataFrame, judged: Judged) -> None:
         """Look at a batch of canonical rows and its verdicts."""
         self._broken.update(dict(judged.violations.group_by("rule").len().iter_rows()))
-        self._count(canonical_rows)
-        if "meter_point" in canonical_rows.columns and self._rulebook.subject.defines:
-            pointed = canonical_rows.lazy().filter(pl.col("meter_point").is_not_null())
-            hashed = pointed.select(hashes("meter_point"), hashes("user")).collect()
-            self._points.add(hashed["meter_point"])
-            self._customers.add(hashed["user"])
-        if self._batches < SAMPLED_BATCHES:
-            self._batches += 1
-            self._sample(canonical_rows.head(SAMPLE_ROWS))
-
-    def _count(self, rows: pl.DataFrame) -> None:
-        subject = self._rulebook.subject
-        wanted = [pl.col(name).count().alias(name) for name in ID_COLUMNS if name in rows.columns]
-        if "latitude_raw" in rows.columns:
-            wanted.append(pl.col("latitude_raw").count().alias("placed"))
-        if subject.scheme is not None:
-            ids = subject.scheme.form.well_formed(pl.col("meter_point"))
-            wanted.append(ids.count().alias("well_formed"))
-            if isinstance(subject.scheme.form, Number):
-                wanted.append((ids % 1000 == 0).sum().alias("ending_000"))
-                wanted.append((ids % 64 == 0).sum().alias("divisible"))
-        counted = rows.lazy().select(*wanted).collect()
-        self._counts.update(counted.row(0, named=True))
-        self._counts["rows"] += rows.height
+        self._counts["rows"] += canonical_rows.height
+        for name in (*ID_COLUMNS, "latitude_raw"):
+            if name in canonical_rows.columns:
+                self._counts[name] += canonical_rows.height - canonical_rows[name].null_count()
+        self._sample(canonical_rows.gather_every(max(1, canonical_rows.height // SAMPLE_ROWS)))
 
     def _sample(self, rows: pl.DataFrame) -> None:
         for name in ID_COLUMNS:
             if name in rows.columns:
                 seen = self._personal.setdefault(name, _Personal(self._rulebook.profile.country))
                 seen.add(rows[name].drop_nulls())
+        if self._rulebook.subject.scheme is not None:
+            self._sample_meter_points(rows.drop_nulls("meter_point"))
         if "latitude" in rows.columns:
             places = rows.select("user", "latitude", "longitude").drop_nulls().unique()
             self._places.update(
                 dict(places.group_by(pl.struct("latitude", "longitude").hash()).len().iter_rows())
             )
+
+    def _sample_meter_points(self, rows: pl.DataFrame) -> None:
+        scheme = self._rulebook.subject.scheme
+        if scheme is not None and isinstance(scheme.form, Number):
+            ids = rows.select(scheme.form.well_formed(pl.col("meter_point"))).to_series().drop_nulls()
+            self._counts["sampled"] += ids.len()
+            self._counts["ending_000"] += int((ids % 1000 == 0).sum())
+            self._counts["divisible"] += int((ids % 64 == 0).sum())
+        if self._rulebook.subject.defines:
+            hashed = rows.drop_nulls("user").select(hashes("meter_point"), hashes("user"))
+            self._points.add(hashed["meter_point"])
+            self._customers.add(hashed["user"])
 
     # ------------------------------------------------------------------ saying
     def raise_if_damaged(self) -> None:
@@ -193,7 +185,7 @@ class Alarms:
         scheme = self._rulebook.subject.scheme
         if scheme is None or not isinstance(scheme.form, Number):
             return
-        ending = self._share(self._counts["ending_000"], self._counts["well_formed"])
+        ending = self._share(self._counts["ending_000"], self._counts["sampled"])
         if ending > ENDING_000:
             yield self._alarm(
                 "ending_000",
@@ -202,7 +194,7 @@ class Alarms:
                 "a spreadsheet has replaced everything after 15 digits by zeros",
                 _CURE_TEXT,
             )
-        divisible = self._share(self._counts["divisible"], self._counts["well_formed"])
+        divisible = self._share(self._counts["divisible"], self._counts["sampled"])
         if divisible > DIVISIBLE_BY_64 and 10 ** (scheme.form.length - 1) > LARGEST_EXACT:
             yield self._alarm(
                 "rounded",
@@ -235,7 +227,7 @@ class Alarms:
     def _check_digits(self) -> Iterator[Alarm]:
         rule = self._rulebook.named(rules.CHECK_DIGIT)
         guards = self._rulebook.profile.guards
-        checked = self._counts["well_formed"]
+        checked = self._counts["meter_point"] - self._broken[rules.FORM]
         share = self._share(self._broken[rules.CHECK_DIGIT], checked)
         if rule is None or checked < guards.minimum_rows or share <= guards.check_digit:
             return
@@ -263,7 +255,7 @@ class Alarms:
             )
 
     def _misplaced(self) -> Iterator[Alarm]:
-        placed, guards = self._counts["placed"], self._rulebook.profile.guards
+        placed, guards = self._counts["latitude_raw"], self._rulebook.profile.guards
         if placed < guards.minimum_rows:
             return
         unread = self._share(self._broken["coordinates_are_numbers"], placed)

@@ -52,6 +52,8 @@ def judge(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> Judged:
     """
     with_facts = canonical_rows.lazy().with_columns(*rulebook.facts).collect()
     doubtful = _doubtful(with_facts, rulebook)
+    for fact in rulebook.closer_facts:
+        doubtful = doubtful.with_columns(fact)
     violations = _violations(doubtful, rulebook)
     dropped = _rows_to_blank(violations, rulebook)
     if dropped.len():

@@ -20,8 +20,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final, Literal, Self
 
+import numpy as np
 import pandera.polars as pa
 import polars as pl
 
@@ -62,6 +64,10 @@ WELL_FORMED: Final = "fact:meter_point"
 """Helper column: the meter point id ready for arithmetic; null when it is not well formed or missing."""
 KM_OFF: Final = "fact:km_off"
 """Helper column: whole kilometres off the land of the country, UInt8."""
+IS_FAR: Final = "fact:far"
+"""Helper column of doubtful rows: farther off than `[guards] outside_km`, and in no test area."""
+FITS_WHEN: Final = "fact:fits_when"
+"""Helper column of doubtful rows: how a far point would have to be turned to lie in the country (`Turn`), UInt8."""
 
 PLACEHOLDERS: Final = (
     "-", "--", "?", ".", "null", "none", "nil", "nan", "na", "n/a", "(null)", "undefined", "unknown", "ukjent",
@@ -167,10 +173,6 @@ class Rule:
 
 
 # ------------------------------------------------------------------ expressions used by several rules
-def _text(name: str) -> pl.Expr:
-    return pl.col(name)
-
-
 def _both(subject: Subject) -> tuple[pl.Expr, pl.Expr] | None:
     return (pl.col("latitude"), pl.col("longitude")) if subject.has("latitude", "longitude") else None
 
@@ -202,49 +204,66 @@ def _is_zero(latitude: pl.Expr, longitude: pl.Expr) -> pl.Expr:
     return (latitude == 0) | (longitude == 0)
 
 
-def _far(subject: Subject, latitude: pl.Expr, longitude: pl.Expr) -> pl.Expr:
-    assert subject.land is not None
-    is_far = subject.land.km_off(latitude, longitude) > subject.outside_km
-    return is_far & ~in_test_area(latitude, longitude, subject.test_areas)
+def _is_turned(turn: Turn) -> Good:
+    def good(subject: Subject) -> pl.Expr | None:
+        if _both(subject) is None or subject.land is None:
+            return None
+        return pl.col(FITS_WHEN) != turn
+
+    return good
 
 
-def _fits_when(subject: Subject, turned: Iterable[tuple[pl.Expr, pl.Expr]]) -> pl.Expr | None:
-    """Whether a pair far outside would lie in the country if it were turned in one of these ways."""
-    pair = _both(subject)
-    if pair is None or subject.land is None:
-        return None
-    fits = pl.any_horizontal(
-        _in_range(*other) & ~_far(subject, *other) & ~_is_placeholder_pair(*pair) & ~_is_zero(*pair)
-        for other in turned
-    )
-    return _far(subject, *pair) & _in_range(*pair) & fits
+class Turn(IntEnum):
+    """What makes a point that lies nowhere near lie in the country."""
+
+    NOTHING = 0
+    SWAPPED = 1
+    SIGN = 2
 
 
-def _is_swapped(subject: Subject) -> pl.Expr | None:
-    latitude, longitude = pl.col("latitude"), pl.col("longitude")
-    return _fits_when(subject, [(longitude, latitude)])
+def _fits_when(land: Land, outside_km: float) -> Callable[[pl.Series], pl.Series]:
+    """How far points would have to be turned; `NOTHING` for those that are near, or that mean no place at all."""
 
+    def fits_when(points: pl.Series) -> pl.Series:
+        rows = points.struct.unnest()
+        found = np.zeros(rows.height, dtype=np.uint8)
+        latitude, longitude = pl.col("latitude"), pl.col("longitude")
+        means_a_place = (
+            pl.col(IS_FAR)
+            & _in_range(latitude, longitude)
+            & ~_is_zero(latitude, longitude)
+            & ~_is_placeholder_pair(latitude, longitude)
+        )
+        places = rows.select(means_a_place.fill_null(value=False).arg_true()).to_series()
+        far = rows[places]
+        for turn, pairs in (
+            (Turn.SIGN, [(-latitude, longitude), (latitude, -longitude), (-latitude, -longitude)]),
+            (Turn.SWAPPED, [(longitude, latitude)]),
+        ):
+            if far.height:
+                fits = pl.any_horizontal(
+                    _in_range(*pair) & (land.km_off(*pair) <= outside_km) for pair in pairs
+                )
+                found[places.filter(far.select(fits).to_series()).to_numpy()] = turn
+        return pl.Series(found)
 
-def _has_wrong_sign(subject: Subject) -> pl.Expr | None:
-    latitude, longitude = pl.col("latitude"), pl.col("longitude")
-    return _fits_when(subject, [(-latitude, longitude), (latitude, -longitude), (-latitude, -longitude)])
+    return fits_when
 
 
 # ------------------------------------------------------------------ ids
-def _is_present(name: str) -> Good:
-    def good(subject: Subject) -> pl.Expr | None:
-        return pl.col(name).str.contains(rf"[^{BLANKS}{HIDDEN}\r\n]") if subject.has(name) else None
+def _has_ink(name: str) -> pl.Expr:
+    """Whether there is a value of more than blanks."""
+    return pl.col(name).str.contains(rf"[^{BLANKS}{HIDDEN}\r\n]").fill_null(value=False)
 
-    return good
+
+def _user_is_present(_subject: Subject) -> pl.Expr:
+    return _has_ink("user")
 
 
 def _location_is_present(subject: Subject) -> pl.Expr | None:
     if not subject.place or not subject.defines:
         return None
-    present = pl.all_horizontal(
-        pl.col(part).str.contains(rf"[^{BLANKS}]").fill_null(value=False) for part in subject.place
-    )
-    return present | _is_vehicle(subject)
+    return pl.all_horizontal(_has_ink(part) for part in subject.place) | _is_vehicle(subject)
 
 
 def _parts_are_plain(subject: Subject) -> pl.Expr | None:
@@ -515,21 +534,12 @@ def _are_not_equal(subject: Subject) -> pl.Expr | None:
     return ~_is_placeholder_pair(*pair) | _is_zero(*pair) if pair else None
 
 
-def _not(of: Callable[[Subject], pl.Expr | None]) -> Good:
-    def good(subject: Subject) -> pl.Expr | None:
-        wrong = of(subject)
-        return None if wrong is None else ~wrong
-
-    return good
-
-
 def _lie_in_the_country(subject: Subject) -> pl.Expr | None:
     pair = _both(subject)
-    swapped, turned = _is_swapped(subject), _has_wrong_sign(subject)
-    if pair is None or swapped is None or turned is None:
+    if pair is None or subject.land is None:
         return None
-    explained = ~_in_range(*pair) | _is_zero(*pair) | _is_placeholder_pair(*pair) | swapped | turned
-    return ~_far(subject, *pair) | explained
+    explained = ~_in_range(*pair) | _is_zero(*pair) | _is_placeholder_pair(*pair) | (pl.col(FITS_WHEN) > 0)
+    return ~pl.col(IS_FAR) | explained
 
 
 def _lie_on_land(subject: Subject) -> pl.Expr | None:
@@ -651,7 +661,7 @@ def _coordinate_rules() -> Iterator[Rule]:
         columns=pair,
         cure='Correct [columns], or set [coordinates] axes = ["longitude", "latitude"] when all rows are so.',
         source=f"{_GBIF} (PRESUMED_SWAPPED_COORDINATE)",
-        good=_not(_is_swapped),
+        good=_is_turned(Turn.SWAPPED),
         screens=("astray",),
     )
     yield Rule(
@@ -660,7 +670,7 @@ def _coordinate_rules() -> Iterator[Rule]:
         columns=pair,
         cure="Correct the sign in the source system.",
         source=f"{_GBIF} (PRESUMED_NEGATED_LATITUDE, PRESUMED_NEGATED_LONGITUDE)",
-        good=_not(_has_wrong_sign),
+        good=_is_turned(Turn.SIGN),
         screens=("astray",),
     )
     yield Rule(
@@ -695,6 +705,7 @@ def _coordinate_rules() -> Iterator[Rule]:
         good=_have_four_decimals,
         sandbox="warn",
         production="warn",
+        screens=("rounded",),
     )
     yield Rule(
         name="coordinates_are_not_whole_degrees",
@@ -760,7 +771,7 @@ RULES: Final[tuple[Rule, ...]] = (
         columns=("user",),
         cure="Fill in the customer number; a row without one belongs to nobody.",
         source=_CONTRACT,
-        good=_is_present("user"),
+        good=_user_is_present,
         missing="broken",
         screens=("odd_user",),
     ),
@@ -774,6 +785,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source=_CONTRACT,
         good=_location_is_present,
         missing="broken",
+        screens=("odd_location", "no_part"),
     ),
     *_id_rules("location", "location number"),
     Rule(
@@ -898,8 +910,11 @@ BY_NAME: Final[Mapping[str, Rule]] = {rule.name: rule for rule in RULES}
 def _screens(subject: Subject) -> dict[str, pl.Expr]:
     """Cheap expressions that are true of every row that can break the rules which name them."""
     found = {f"odd_{name}": _odd_text(name) for name in ("user", "location", "resource") if subject.has(name)}
-    if subject.has("user"):
-        found["odd_user"] = found["odd_user"].fill_null(value=True)
+    for name in ("user", "location"):
+        if subject.has(name):
+            found[f"odd_{name}"] = found[f"odd_{name}"].fill_null(value=True)
+    if subject.place and not subject.has("location"):
+        found["no_part"] = pl.any_horizontal(~_has_ink(part) for part in subject.place)
     if subject.scheme is not None:
         well_formed = pl.col(WELL_FORMED)
         found["malformed"] = well_formed.is_null() & pl.col("meter_point").is_not_null()
@@ -946,7 +961,8 @@ class Rulebook:
 
     Attributes:
         rules: those that apply, in the order of `RULES`.
-        facts: helper columns the rules read (`fact:*`).
+        facts: helper columns (`fact:*`) that screens and rules read, in terms of canonical rows.
+        closer_facts: helper columns that only rules read, in terms of canonical rows and `facts`, in this order.
         screens: cheap expressions; a row that none of them finds doubtful breaks no rule.
         digest: 16 hex characters that change when a verdict may.
     """
@@ -956,6 +972,7 @@ class Rulebook:
     subject: Subject = field(repr=False)
     rules: tuple[ActiveRule, ...] = field(repr=False)
     facts: tuple[pl.Expr, ...] = field(repr=False)
+    closer_facts: tuple[pl.Expr, ...] = field(repr=False)
     screens: tuple[pl.Expr, ...] = field(repr=False)
     digest: str
 
@@ -989,6 +1006,7 @@ class Rulebook:
             subject=subject,
             rules=rules,
             facts=tuple(_facts(subject)),
+            closer_facts=tuple(_closer_facts(subject)),
             screens=(*named.values(), *own),
             digest=_digest(profile, environment, reference, rules),
         )
@@ -1062,6 +1080,18 @@ def _facts(subject: Subject) -> Iterator[pl.Expr]:
         yield subject.scheme.form.well_formed(pl.col("meter_point")).alias(WELL_FORMED)
     if subject.land is not None:
         yield subject.land.km_off(pl.col("latitude"), pl.col("longitude")).alias(KM_OFF)
+
+
+def _closer_facts(subject: Subject) -> Iterator[pl.Expr]:
+    if subject.land is None:
+        return
+    latitude, longitude = pl.col("latitude"), pl.col("longitude")
+    in_area = in_test_area(latitude, longitude, subject.test_areas)
+    yield ((pl.col(KM_OFF) > subject.outside_km) & ~in_area).alias(IS_FAR)
+    point = pl.struct("latitude", "longitude", IS_FAR)
+    yield point.map_batches(_fits_when(subject.land, subject.outside_km), return_dtype=pl.UInt8).alias(
+        FITS_WHEN
+    )
 
 
 def _digest(profile: Profile, environment: str, reference: Reference, rules: Iterable[ActiveRule]) -> str:
