@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ from schemas.summary import Artifacts, Summary
 
 _TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS)}
 _SPOOL = "spool"
+_VALUES = ("quarantine*.parquet", "correction*.csv", f"{_SPOOL}/*")
+"""What in a run folder holds customers' values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,22 @@ class FileShelf:
         if fresh or not (self.data_dir / run_id).is_dir():
             return FileRunShelf(run_id, RunFolder.create(self.data_dir, run_id))
         return FileRunShelf(run_id, RunFolder(self.data_dir / run_id))
+
+    def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
+        """Remove files that hold customers' values from folders last changed before an instant."""
+        removed = {"folders": 0, "files": 0, "bytes": 0}
+        for folder in sorted(self.data_dir.glob("*/")):
+            if folder.name in keep or folder.is_symlink() or folder.stat().st_mtime >= before:
+                continue
+            found = [path for pattern in _VALUES for path in folder.glob(pattern) if path.is_file()]
+            for path in found:
+                removed["files"] += 1
+                removed["bytes"] += path.stat().st_size
+                path.unlink()
+            if (folder / _SPOOL).is_dir():
+                shutil.rmtree(folder / _SPOOL)
+            removed["folders"] += bool(found)
+        return removed
 
 
 class FileRunShelf:

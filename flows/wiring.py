@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "explain": upkeep.explain,
     "move": upkeep.move,
     "erase": upkeep.erase,
+    "purge": upkeep.purge,
 }
 """The commands that run through the pipeline."""
 
@@ -59,6 +60,7 @@ async def carry_out(
     approve: str | None = None,
     run: str | None = None,
     place: tuple[float, float] | None = None,
+    days: float = 30.0,
     notice: Callable[[Notice], None] = lambda _notice: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -72,6 +74,7 @@ async def carry_out(
         approve: digest of a plan a person let through.
         run: a run, a plan or a record, for the commands that take one.
         place: latitude and longitude, for `move`.
+        days: how long values are kept, for `purge`.
         notice: told of progress.
         stopping: whether somebody asked the run to end.
 
@@ -87,6 +90,7 @@ async def carry_out(
         approve=approve,
         run=run,
         place=place,
+        days=days,
     )
     try:
         return await COMMANDS[command](order, ports_of(settings, notice=notice, stopping=stopping))

@@ -25,6 +25,7 @@ class Order:
         approve: digest of a plan that a person looked at and lets through its guards.
         run: a run id, a plan digest or a record's id, for the commands that take one.
         place: latitude and longitude in degrees, for `move`.
+        days: how long customers' values are kept, for `purge`.
     """
 
     command: str
@@ -34,6 +35,7 @@ class Order:
     approve: str | None = None
     run: str | None = None
     place: tuple[float, float] | None = None
+    days: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

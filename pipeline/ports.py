@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
@@ -356,4 +356,16 @@ class Shelf(Protocol):
 
     def open(self, run_id: str, *, fresh: bool = False) -> RunShelf:
         """The folder of a run."""
+        ...
+
+    def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
+        """Remove files that hold customers' values from folders last changed before an instant.
+
+        Args:
+            before: UTC seconds.
+            keep: runs whose spool is still needed.
+
+        Returns:
+            `folders`, `files` and `bytes` removed.
+        """
         ...

@@ -228,8 +228,10 @@ async def _deliver(
             trouble = await session.send(run, made, shelf)
         with session.stage("remember"):
             await session.remember()
-    summary = await applied(session, run, shelf, made, checks, trouble)
-    return await session.finish(run, summary)
+    summary = await session.finish(run, await applied(session, run, shelf, made, checks, trouble))
+    if not await session.unfinished(run.run_id) and trouble is None:
+        shelf.drop_spool()  # customers' values stay no longer than they are needed
+    return summary
 
 
 @asynccontextmanager

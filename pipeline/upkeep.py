@@ -36,6 +36,8 @@ from schemas.summary import Summary
 
 READ_AT_ONCE = 200
 """Users read back between two notices of progress."""
+DAY = 86_400.0
+"""Seconds."""
 SAMPLE = 1000
 """Users a sample reads back."""
 DRIFT_LISTED = 200
@@ -305,3 +307,18 @@ def _story(session: Session, wanted: str) -> dict[str, Any]:
             cure="Give the id as it goes on the wire.",
         )
     return {"id": masked_id(wanted), "held": held, "events": events}
+
+
+# ------------------------------------------------------------------ purge
+async def purge(order: Order, ports: Ports) -> Summary:
+    """Remove what holds customers' values from runs that ended more than `order.days` days ago.
+
+    That is spools, quarantines and corrections; reports, summaries and the ledger stay. A run with anything left open keeps its spool.
+    """
+    async with _session(order, ports) as session:
+        still_open = set(await session.unfinished())
+        before = ports.world.now() - order.days * DAY
+        removed = ports.shelf.purge(before=before, keep=still_open)
+        return summary_of(
+            order.command, order.environment, ports.world, purged=removed, kept_open=sorted(still_open)
+        )

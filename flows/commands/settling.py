@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "meterfeed move 1365caf1-fa04-80b1-98ff-1618860f77d0 --to 60.1,10.2",
         )
     )(move)
+    app.command(epilog=example("meterfeed purge --days 30"))(purge)
     app.command(epilog=example("meterfeed erase 3880a832-f483-8b6a-998d-6109d3a54b06 --yes"))(erase)
 
 
@@ -126,6 +127,14 @@ def _degrees(text: str) -> tuple[float, float]:
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         raise typer.BadParameter("--to takes degrees: latitude first, -90 to 90, then longitude, -180 to 180")
     return latitude, longitude
+
+
+def purge(
+    days: Annotated[float, typer.Option(min=0, help="Runs that ended longer ago than this.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Remove customers' values from old runs: quarantines, corrections, spools. Reports and the ledger stay."""
+    _settle("purge", as_json=as_json, quiet=True, days=days)
 
 
 def erase(
