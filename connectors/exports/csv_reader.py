@@ -20,6 +20,7 @@ import pyarrow.csv as pa_csv
 from connectors.exports.ahead import read_ahead
 from connectors.exports.batch import BATCH_ROWS, LARGEST_LINE, UNREADABLE_SCHEMA, RawBatch
 from connectors.exports.blocks import Blocks, WithoutFooter
+from connectors.exports.corrections import APOSTROPHE, is_correction
 from connectors.exports.encodings import SAMPLE, Bytes, Widened, check_start, is_wide
 from connectors.exports.framing import (
     LARGEST_RECORD,
@@ -61,6 +62,7 @@ class Opening:
     found: Found
     header: tuple[str, ...]
     header_line: int
+    preface: bytes
     blocks: Iterator[bytes]
     tail: Blocks
     footer: WithoutFooter
@@ -84,7 +86,7 @@ def open_csv(stream: Bytes, profile: Profile, name: str) -> Opening:
     blocks = iter(tail)
     first = next(blocks, b"")
     _check_line_ends(first, file, name, unterminated=tail.unterminated)
-    line, header, rest = _header(first, file, encoding, name)
+    line, header, begin, rest = _header(first, file, encoding, name)
     found = find_columns(header, profile, name, f"line {line}")
     dialect = Dialect(
         separator=file.separator.encode(),
@@ -95,7 +97,7 @@ def open_csv(stream: Bytes, profile: Profile, name: str) -> Opening:
         multiline=found.multiline,
     )
     footer = WithoutFooter(chain([rest] if rest else [], blocks), file.footer_lines, line_end, name)
-    return Opening(dialect, found, header, line, iter(footer), tail, footer)
+    return Opening(dialect, found, header, line, first[:begin], iter(footer), tail, footer)
 
 
 def _read_fully(stream: Bytes, size: int) -> bytes:
@@ -130,22 +132,25 @@ def _check_line_ends(first: bytes, file: FileSection, name: str, *, unterminated
         raise ExportError(f"{name} ends its lines with {found} alone.", cure=cure)
 
 
-def _header(first: bytes, file: FileSection, encoding: str, name: str) -> tuple[int, tuple[str, ...], bytes]:
-    """The header's line number, the headers, and what follows in the first block."""
+def _header(
+    first: bytes, file: FileSection, encoding: str, name: str
+) -> tuple[int, tuple[str, ...], int, bytes]:
+    """The header's line number, the headers, where they begin in the first block, and what follows there."""
     line_end = b"\r" if file.newline == "\r" else b"\n"
     number, at = file.header_line, 0
     for _ in range(file.header_line - 1):
         at = first.find(line_end, at) + 1
         if not at:
             raise _no_header(name, file.header_line)
+    begin = at
     text, at = _line_at(first, at, line_end)
     if number == 1 and text.lower().startswith(b"sep="):
         _check_sep_line(text, file.separator.encode(), name)
-        number = 2
+        number, begin = 2, at
         text, at = _line_at(first, at, line_end)
     if not text.strip():
         raise _no_header(name, number)
-    return number, _headers(text, file, encoding, name, number), first[at:]
+    return number, _headers(text, file, encoding, name, number), begin, first[at:]
 
 
 def _line_at(first: bytes, at: int, line_end: bytes) -> tuple[bytes, int]:
@@ -208,6 +213,7 @@ class CsvRows:
         self._unreadable: list[tuple[int, int, str]] = []
         self._held = 0
         self.blank_lines = 0
+        self.is_correction = is_correction(opening.header)
 
     def batches(self) -> Iterator[RawBatch]:
         """Batches of `BATCH_ROWS` rows or a little more.
@@ -215,7 +221,7 @@ class CsvRows:
         Raises:
             ExportError: the file is not what the profile says, is cut, or cannot be counted the same twice.
         """
-        for prepared in read_ahead(self._prepared()):
+        for prepared in read_ahead(self.prepared()):
             self._take(prepared)
             if self._held >= BATCH_ROWS:
                 yield self._batch()
@@ -224,7 +230,8 @@ class CsvRows:
             yield self._batch()
 
     # -------------------------------------------------------------- the first count
-    def _prepared(self) -> Iterator[Prepared]:
+    def prepared(self) -> Iterator[Prepared]:
+        """Every block after the header, each line of it known."""
         rest = b""
         blocks = self._opening.blocks
         block = next(blocks, None)
@@ -437,7 +444,15 @@ class CsvRows:
 
     def _named(self, table: pa.Table, lines: Numbers, records: Numbers) -> pa.Table:
         columns = {name: table.column(str(place)) for name, place in self._opening.found.places.items()}
+        if self.is_correction:
+            columns = {name: _unmarked(column) for name, column in columns.items()}
         numbers = {"source_line": lines, "source_record": records}
         return pa.table(
             columns | {name: pa.array(column.astype(np.uint32)) for name, column in numbers.items()}
         )
+
+
+def _unmarked(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cells of a correction without the apostrophe that kept a spreadsheet from changing them."""
+    marked = pc.starts_with(column, APOSTROPHE)
+    return pc.if_else(marked, pc.utf8_slice_codeunits(column, 1), column)

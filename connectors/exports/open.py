@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, Final
 
+import polars as pl
+
 from connectors.exports.batch import RawBatch
 from connectors.exports.containers import HEAD, Container, Hashed, container_of, unpacked, workbook
 from connectors.exports.csv_reader import CsvRows, Opening, open_csv
@@ -107,7 +109,7 @@ class OpenedExport:
             self.columns_dropped = self._parquet.dropped
             self.notes += self._parquet.notes
         else:
-            with self._csv() as (opening, _):
+            with self.opened_csv() as (opening, _):
                 self.columns_dropped = opening.found.dropped
         self._check_unchanged(None)
 
@@ -130,7 +132,7 @@ class OpenedExport:
             yield from self._parquet.batches()
             self._check_unchanged(None)
             return
-        with self._csv() as (opening, hashed):
+        with self.opened_csv() as (opening, hashed):
             ended = self.profile.file.last_line == "ended" and not self._manifest_agrees
             rows = CsvRows(opening, self.profile, self.name, source=self.index, ended=ended)
             try:
@@ -142,25 +144,23 @@ class OpenedExport:
                     pass
             self._check_unchanged(hashed.hexdigest() if hashed else None)
 
-    @contextmanager
-    def content(self) -> Iterator[Bytes]:
-        """The unpacked bytes of a CSV, from the start; for a second look at rows set aside."""
-        with ExitStack() as stack:
-            content, _ = self._content(stack)
-            yield content
-
     @property
     def is_parquet(self) -> bool:
         """Whether the file is Parquet."""
         return self._kind is Container.PARQUET
 
-    @property
-    def url(self) -> str:
-        """Where the file lies; may hold a customer's id, so it is never shown."""
-        return self._place.url
+    def parquet_headers(self) -> tuple[str, ...]:
+        """All headers of a Parquet file."""
+        return self._parquet.headers
+
+    def parquet_rows(self, rows: Sequence[int]) -> Iterator[pl.DataFrame]:
+        """Some rows of a Parquet file, by number from 1, sorted: `source_line` and every column as text."""
+        yield from self._parquet.rows(rows)
+        self._check_unchanged(None)
 
     @contextmanager
-    def _csv(self) -> Iterator[tuple[Opening, Hashed | None]]:
+    def opened_csv(self) -> Iterator[tuple[Opening, Hashed | None]]:
+        """A CSV read up to its header, and the hash of its stored bytes where they are read in order."""
         with ExitStack() as stack:
             content, hashed = self._content(stack)
             try:

@@ -10,7 +10,7 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -45,7 +45,8 @@ class ParquetRows:
     """One Parquet file, described when made and read by `batches`.
 
     Attributes:
-        dropped: headers that are not read.
+        headers: all of them, in the file's order.
+        dropped: those that are not read.
         notes: what a report should say about the file.
 
     Raises:
@@ -59,6 +60,7 @@ class ParquetRows:
         columns = about["columns"]
         headers = [str(column["name"]) for column in columns]
         found = find_columns(headers, _without_multiline(profile), name, "the Parquet schema")
+        self.headers = tuple(headers)
         self._headers = {ours: headers[at] for ours, at in found.places.items()}
         self.dropped = found.dropped
         self.notes: list[str] = []
@@ -92,6 +94,17 @@ class ParquetRows:
                     parts = []
         if parts:
             yield self._batch(parts)
+
+    def rows(self, numbers: Sequence[int]) -> Iterator[pl.DataFrame]:
+        """Rows by number from 1, sorted: `source_line` (UInt32), then every column as text, whatever its type."""
+        request = {"url": self._url, "read": list(self.headers), "rows": list(numbers)}
+        taken = 0
+        with _answers(request, self._name) as frames:
+            for payload in frames:
+                part: Any = pl.from_arrow(pa.ipc.open_stream(payload).read_all())
+                lines = pl.Series("source_line", numbers[taken : taken + part.height], dtype=pl.UInt32)
+                taken += part.height
+                yield part.drop(BAD).select(lines, pl.all())
 
     def _numbered(self, part: pl.DataFrame, before: int) -> pl.DataFrame:
         """Rows under our names; numbers are written with the profile's decimal sign, as its texts are."""

@@ -2,8 +2,8 @@
 
 Run as a script by `parquet_reader.py`, isolated (`python -I`), with a bound on its memory. It takes requests
 as JSON, one a line, on its standard input and answers in frames on its standard output: one byte for the
-kind, eight for the length, then that many bytes. Kinds: `J` JSON, `A` an Arrow IPC stream of one batch, `E` a refusal (JSON with a
-message and a cure), `Z` the end. It imports nothing of ours and knows no profile.
+kind, eight for the length, then that many bytes. Kinds: `J` JSON, `A` an Arrow IPC stream of one batch, `E` a
+refusal (JSON with a message and a cure), `Z` the end. It imports nothing of ours and knows no profile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import resource
 import struct
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
@@ -43,7 +44,10 @@ class RefusalError(Exception):
 
 
 def answer(request: dict[str, Any], out: IO[bytes]) -> None:
-    """Serve one request: `{"url", "read": null | [column, ...]}`; null only describes the file."""
+    """Serve one request: `{"url", "read": null | [column, ...], "rows": [number, ...]?}`.
+
+    With `read` null the file is only described; with `rows` only those rows are sent.
+    """
     with _opened(request["url"]) as file, _refusing_damage():
         parquet = pq.ParquetFile(
             file,
@@ -55,7 +59,7 @@ def answer(request: dict[str, Any], out: IO[bytes]) -> None:
         if request["read"] is None:
             send(out, b"J", json.dumps(_description(parquet, file)).encode())
         else:
-            for batch in _batches(parquet, request["read"]):
+            for batch in _batches(parquet, request["read"], request.get("rows")):
                 send(out, b"A", _as_ipc(batch))
     send(out, b"Z", b"")
 
@@ -188,11 +192,17 @@ def _has_field(header: bytes, wanted: int) -> bool:
 
 
 # ------------------------------------------------------------------ rows
-def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(parquet: pq.ParquetFile, columns: list[str], rows: list[int] | None) -> Iterator[pa.RecordBatch]:
+    """Every row, or those with these numbers (from 1, sorted)."""
     read = 0
     for batch in parquet.iter_batches(batch_size=ROWS_AT_A_TIME, columns=columns, use_threads=False):
-        read += batch.num_rows
-        yield _as_text(batch, columns)
+        before, read = read, read + batch.num_rows
+        if rows is None:
+            yield _as_text(batch, columns)
+            continue
+        some = rows[bisect_right(rows, before) : bisect_right(rows, read)]
+        if some:
+            yield _as_text(batch.take(pa.array([row - 1 - before for row in some])), columns)
     if read != parquet.metadata.num_rows:
         raise RefusalError(
             f"It says that it has {parquet.metadata.num_rows} rows, and has {read}.", "Export it again."
@@ -214,8 +224,7 @@ def _column_as_text(values: pa.Array) -> tuple[pa.Array, pa.Array]:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not _is_text(values.type):
-        text = values.cast(pa.string())
-        return text, pa.array([0] * len(text), pa.uint8())
+        return _cast(values), pa.array([0] * len(values), pa.uint8())
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:
@@ -227,6 +236,13 @@ def _column_as_text(values: pa.Array) -> tuple[pa.Array, pa.Array]:
         is_long, pa.scalar(3, pa.uint8()), pc.cast(pc.multiply(pc.cast(has_nul, pa.uint8()), 2), "uint8")
     )
     return pc.if_else(pc.equal(wrong, 0), text, pa.scalar(None, pa.string())), wrong
+
+
+def _cast(values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # only columns nobody maps have such types
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
 
 
 def _checked_one_by_one(values: pa.Array) -> tuple[pa.Array, pa.Array]:
