@@ -38,7 +38,7 @@ class Peer(Protocol):
         """End with RST, at once."""
 
 
-class _Gone(Exception):  # noqa: N818  (not an error: clients leave)
+class _Gone(Exception):
     """The client left, or does not speak HTTP."""
 
 

@@ -243,7 +243,7 @@ class Rules:
         return int.from_bytes(drawn, "big") < fraction * 2**64
 
 
-class Refusal(Exception):  # noqa: N818  (an answer, not an error of ours)
+class Refusal(Exception):
     """The API says no. `status` is the documented one; the operation decides the shape of the body.
 
     The sentence names no id: a client must not be able to lean on a hint the vendor never promised.
