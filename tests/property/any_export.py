@@ -178,6 +178,10 @@ PIECES: tuple[tuple[Callable[[_Writer], None], float], ...] = (
 )
 
 
+CUSTOMERS_EACH = 1_000
+"""More than an export has: no two exports share a customer, a home or a meter point."""
+
+
 def any_export(seed: int) -> AnyExport:
     """The export of a seed: some dozen lines, at least one of them a good row."""
     rng = np.random.default_rng(seed)
@@ -194,6 +198,7 @@ def any_export(seed: int) -> AnyExport:
         order=[str(name) for name in order],
         multiline=bool(rng.random() < 0.5),
         narrow=encoding == "utf-8",
+        number=seed * CUSTOMERS_EACH,
     )
     title = int(rng.integers(3)) if rng.random() < 0.3 else 0
     footer = int(rng.integers(1, 3)) if rng.random() < 0.3 else 0
