@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.sketch import DistinctCount, hashes
 from schemas.masking import masked_id, shape_of
@@ -466,12 +467,24 @@ def _inside_areas(rows: pl.DataFrame, test_areas: Mapping[str, str]) -> list[pl.
     """Per area, whether each row's coordinates lie inside."""
     if not {"latitude", "longitude"} <= set(rows.columns):
         return []
-    latitude = rows["latitude"].fill_null(float("nan")).to_numpy()
-    longitude = rows["longitude"].fill_null(float("nan")).to_numpy()
     return [
-        pl.Series(f"area:{name}", shapely.contains_xy(shapely.from_wkt(polygon), longitude, latitude))
+        _inside(rows, shapely.from_wkt(polygon)).alias(f"area:{name}")
         for name, polygon in sorted(test_areas.items())
     ]
+
+
+def _inside(rows: pl.DataFrame, area: BaseGeometry) -> pl.Series:
+    """Whether each row lies inside; only those in the area's bounding box are looked at closely."""
+    west, south, east, north = area.bounds
+    near = pl.col("latitude").is_between(south, north) & pl.col("longitude").is_between(west, east)
+    inside = rows.select(near.fill_null(value=False).alias("inside"))["inside"]
+    close = inside.arg_true()
+    if close.len():
+        places = rows.select("longitude", "latitude")[close]
+        inside[close] = shapely.contains_xy(
+            area, places["longitude"].to_numpy(), places["latitude"].to_numpy()
+        )
+    return inside
 
 
 def _as_text(value: object) -> str | None:
