@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from connectors.artifacts import slug
 from schemas.errors import ProfileError
 from schemas.profile import Profile
 
 PROFILES = Path(__file__).resolve().parent.parent / "data" / "profiles"
 """Found from the package, so that the working directory does not matter."""
+
+CORRECTION = "correction"
+"""How the names of correction files begin (`connectors/quarantine.py`)."""
 
 LARGEST_PROFILE = 1_000_000
 """Bytes; a larger file is no profile but an export given in the wrong place."""
@@ -53,10 +57,15 @@ def load_profiles(given: Sequence[str], *, folder: Path = PROFILES) -> tuple[Pro
 
 
 def profile_for(basename: str, profiles: Sequence[Profile]) -> Profile:
-    """The first profile whose `[file] match` fits the file name; one without `match` fits every file."""
+    """The first profile whose `[file] match` fits the file name; one without `match` fits every file.
+
+    A correction file of ours carries our name, not theirs: it belongs to the profile it names, or to the first.
+    """
     for profile in profiles:
         if profile.file.match is None or fnmatchcase(basename, profile.file.match):
             return profile
+    if basename.startswith(CORRECTION) and profiles:
+        return next((profile for profile in profiles if f"-{slug(profile.name)}-" in basename), profiles[0])
     wanted = ", ".join(f'"{profile.file.match}" ({profile.name})' for profile in profiles)
     raise ProfileError(
         f"No profile fits an export of that name; [file] match wants {wanted}.",

@@ -15,6 +15,7 @@ from connectors.exports.corrections import OURS
 from connectors.exports.csv_reader import CsvRows, Opening, Prepared
 from connectors.exports.framing import Dialect, Numbers
 from connectors.exports.open import OpenedExport
+from schemas.errors import ExportError
 from schemas.unreadable import Unreadable
 
 _UNREADABLE: Final = [reason.value for reason in Unreadable]
@@ -55,6 +56,7 @@ class Copies:
         """
         if not marks.height:
             return
+        self._export.check_unchanged()
         whole = marks.with_columns(
             is_text=pl.col("rules")
             .list.eval(pl.element().is_in(_UNREADABLE))
@@ -65,6 +67,7 @@ class Copies:
         for part in parts:
             if part.height:
                 yield part.join(marks, on="source_line", how="left", maintain_order="left")
+        self._export.check_unchanged()
 
     # -------------------------------------------------------------- Parquet
     def _of_parquet(self, marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -124,6 +127,7 @@ class Copies:
                 delimiter=dialect.separator.decode(),
                 quote_char=dialect.quote.decode() or False,
                 newlines_in_values=bool(dialect.multiline),
+                invalid_row_handler=lambda _: "skip",
             ),
             convert_options=pa_csv.ConvertOptions(
                 check_utf8=False,
@@ -131,6 +135,11 @@ class Copies:
                 include_columns=[str(place) for place in self._kept],
             ),
         )
+        if table.num_rows != len(records):
+            raise ExportError(
+                f"{self._export.name}: rows that were read whole cannot be split now.",
+                cure="Deliver the file again: it must have changed.",
+            )
         found: Any = pl.from_arrow(table)
         cells: pl.DataFrame = found.select(
             pl.Series("source_line", lines, dtype=pl.UInt32),

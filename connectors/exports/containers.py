@@ -147,8 +147,6 @@ def unpacked(
         expansion: `[guards] expansion`.
         name: of the export, for messages.
     """
-    if member is not None and kind is not Container.ZIP:
-        raise ExportError(f"{name} is no zip, but the profile names an entry.", cure="Drop [file] member.")
     with ExitStack() as stack:
         if kind is Container.ZIP:
             entry = stack.enter_context(_zip_entry(file, member, name))

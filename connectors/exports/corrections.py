@@ -39,6 +39,16 @@ def row_tokens(sha256: str, lines: pl.Series) -> pl.Series:
     return (sha256[:TOKEN_LENGTH] + ":" + lines.cast(pl.String)).alias(TOKEN)
 
 
+CORRECTS_SCHEMA: Final = {"source_line": pl.UInt32, "corrects_sha256": pl.String, "corrects_line": pl.UInt32}
+
+
+def token_parts(token: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """File and line out of a row token; null where it is none."""
+    parts = token.str.extract_groups(rf"^([0-9a-f]{{{TOKEN_LENGTH}}}):([0-9]{{1,10}})$")
+    line = parts.struct.field("2").cast(pl.UInt32, strict=False)
+    return parts.struct.field("1").alias("corrects_sha256"), line.alias("corrects_line")
+
+
 def is_correction(headers: Sequence[str]) -> bool:
     """Whether a file is a correction of ours: it has our token column, once."""
     return list(headers).count(TOKEN) == 1

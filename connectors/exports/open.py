@@ -6,17 +6,19 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import IO, Final
 
 import polars as pl
 
 from connectors.exports.batch import RawBatch
 from connectors.exports.containers import HEAD, Container, Hashed, container_of, unpacked, workbook
+from connectors.exports.corrections import CORRECTS_SCHEMA, OURS, TOKEN, is_correction, token_parts
 from connectors.exports.csv_reader import CsvRows, Opening, open_csv
 from connectors.exports.encodings import Bytes
 from connectors.exports.parquet_reader import ParquetRows
 from connectors.exports.places import Place, display_name, find_places
-from connectors.profiles import profile_for
+from connectors.profiles import CORRECTION, profile_for
 from schemas.errors import ExportError
 from schemas.profile import Profile
 
@@ -90,6 +92,7 @@ class OpenedExport:
         profile: it is read by.
         notes: what a report should say about the file, as sentences.
         columns_dropped: headers of the file that are not read.
+        is_correction: whether it is a correction file of ours, mended and sent in again.
     """
 
     def __init__(self, place: Place, profile: Profile, index: int) -> None:
@@ -104,14 +107,16 @@ class OpenedExport:
         self._check_kind()
         self._manifest_agrees = self._check_manifest()
         self.columns_dropped: tuple[str, ...]
+        self.is_correction = False
         if self._kind is Container.PARQUET:
             self._parquet = ParquetRows(place, profile, self.name, source=index, size=self.byte_count)
             self.columns_dropped = self._parquet.dropped
             self.notes += self._parquet.notes
         else:
             with self.opened_csv() as (opening, _):
-                self.columns_dropped = opening.found.dropped
-        self._check_unchanged(None)
+                self.columns_dropped = tuple(header for header in opening.found.dropped if header not in OURS)
+                self.is_correction = is_correction(opening.header)
+        self.check_unchanged()
 
     def columns_present(self) -> frozenset[str]:
         """The columns this export has, under our names."""
@@ -130,7 +135,7 @@ class OpenedExport:
         """
         if self._kind is Container.PARQUET:
             yield from self._parquet.batches()
-            self._check_unchanged(None)
+            self.check_unchanged()
             return
         with self.opened_csv() as (opening, hashed):
             ended = self.profile.file.last_line == "ended" and not self._manifest_agrees
@@ -142,7 +147,24 @@ class OpenedExport:
             if hashed is not None:
                 while hashed.read(HASH_BLOCK):
                     pass
-            self._check_unchanged(hashed.hexdigest() if hashed else None)
+            self.check_unchanged(hashed.hexdigest() if hashed else None)
+
+    def corrects(self) -> pl.DataFrame:
+        """Which row each row of a correction stands for; no row when the file is none.
+
+        Returns:
+            `source_line` (UInt32) of the correction; `corrects_sha256` (String: the first 32 hex characters of the
+            other file's SHA-256) and `corrects_line` (UInt32). Rows whose token was removed or broken are left out.
+        """
+        if not self.is_correction:
+            return pl.DataFrame(schema=CORRECTS_SCHEMA)
+        with self.opened_csv() as (opening, _):
+            found = replace(opening.found, places={TOKEN: opening.header.index(TOKEN)})
+            rows = CsvRows(
+                replace(opening, found=found), self.profile, self.name, source=self.index, ended=False
+            )
+            tokens = [batch.rows for batch in rows.batches()]
+        return pl.concat(tokens).select("source_line", *token_parts(pl.col(TOKEN))).drop_nulls()
 
     @property
     def is_parquet(self) -> bool:
@@ -156,7 +178,7 @@ class OpenedExport:
     def parquet_rows(self, rows: Sequence[int]) -> Iterator[pl.DataFrame]:
         """Some rows of a Parquet file, by number from 1, sorted: `source_line` and every column as text."""
         yield from self._parquet.rows(rows)
-        self._check_unchanged(None)
+        self.check_unchanged()
 
     @contextmanager
     def opened_csv(self) -> Iterator[tuple[Opening, Hashed | None]]:
@@ -189,7 +211,7 @@ class OpenedExport:
         if self._kind is Container.WORKBOOK:
             raise workbook(self.name)
         declared, found = self.profile.file.format, "parquet" if self._kind is Container.PARQUET else "csv"
-        if declared is not None and declared != found:
+        if declared is not None and declared != found and not self._place.basename.startswith(CORRECTION):
             raise ExportError(
                 f"{self.name} is {'' if found == 'parquet' else 'not '}Parquet by its first bytes; "
                 f"the profile says {declared}.",
@@ -199,6 +221,8 @@ class OpenedExport:
         expected = {"gz": Container.GZIP, "zst": Container.ZSTD, "zip": Container.ZIP}.get(
             ending, Container.PLAIN
         )
+        if self.profile.file.member is not None and self._kind is not Container.ZIP:
+            self.notes.append(f"{self.name} is no zip, though the profile names an entry of one.")
         if found == "csv" and expected is not self._kind:
             self.notes.append(f"{self.name} is {self._kind}, whatever its name says.")
 
@@ -214,7 +238,12 @@ class OpenedExport:
             )
         return True
 
-    def _check_unchanged(self, sha256: str | None) -> None:
+    def check_unchanged(self, sha256: str | None = None) -> None:
+        """Compare the file with what it was when it was opened; `sha256` is what was read now, if known.
+
+        Raises:
+            ExportError: it was written to or replaced.
+        """
         if self._place.signature() != self._signature or sha256 not in (None, self.sha256):
             raise ExportError(
                 f"{self.name} changed while it was read.", cure="Wait until it is delivered, and start again."

@@ -1,0 +1,299 @@
+"""Rows kept aside, and the correction file that comes back."""
+
+import gzip
+import os
+import stat
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.artifacts import RunFolder
+from connectors.exports import open_exports
+from connectors.exports.corrections import as_it_was, spreadsheet_safe
+from connectors.quarantine import write_quarantine
+from schemas.errors import ExportError
+from schemas.profile import Profile
+
+
+def profile(file: str = "", columns: str = 'user = "a"\nmeter_point = "b"\n', name: str = "x") -> Profile:
+    return Profile.from_toml(f'name = "{name}"\ncountry = "NO"\n[file]\n{file}\n[columns]\n{columns}', "x")
+
+
+SEMICOLON = 'separator = ";"\n'
+
+
+def marks(**lines) -> pl.DataFrame:
+    entries = {int(line[1:]): rules for line, rules in lines.items()}
+    return pl.DataFrame(
+        {"source_line": list(entries), "rules": list(entries.values())},
+        schema={"source_line": pl.UInt32, "rules": pl.List(pl.String)},
+    )
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Write an export, keep some of its lines aside, and give both files' paths."""
+
+    def keep_(content: bytes, file: str = SEMICOLON, *, name="kunder.csv", columns=None, **lines):
+        (tmp_path / name).write_bytes(content)
+        settings_ = profile(file, columns) if columns else profile(file)
+        exports = open_exports([str(tmp_path / name)], [settings_])
+        with RunFolder.create(tmp_path, "run") as folder:
+            return write_quarantine(folder, exports, [marks(**lines)])
+
+    return keep_
+
+
+def text_of(path: str) -> str:
+    return Path(path).read_bytes().decode("utf-8-sig")
+
+
+def rows_of(path: str, file: str = SEMICOLON, columns=None) -> list[tuple]:
+    settings_ = profile(file, columns) if columns else profile(file)
+    (export,) = open_exports([path], [settings_])
+    return [row[:-2] for batch in export.batches() for row in batch.rows.rows()]
+
+
+CONTENT = b"a;b;c;Navn\n1;2;3;Kari\n4;5\n6;7;8;Ola\n9;10;11;Per\n"
+
+
+def test_marked_rows_are_copied_with_all_their_columns(keep):
+    paths = keep(CONTENT, l2=["x"], l3=["too_few_fields"], l5=["x", "y"])
+    frame = pl.read_parquet(paths["quarantine"])
+    assert frame.columns == [
+        "meterfeed_file", "meterfeed_line", "meterfeed_rules", "meterfeed_text", "a", "b", "c", "Navn",
+    ]  # fmt: skip
+    assert frame.rows() == [
+        ("kunder.csv", 2, ["x"], None, "1", "2", "3", "Kari"),
+        ("kunder.csv", 3, ["too_few_fields"], "4;5", None, None, None, None),
+        ("kunder.csv", 5, ["x", "y"], None, "9", "10", "11", "Per"),
+    ]
+
+
+def test_a_correction_is_read_back_under_the_same_profile(keep):
+    paths = keep(CONTENT, l2=["x"], l5=["y"])
+    assert rows_of(paths["correction"]) == [("1", "2"), ("9", "10")]
+
+
+def test_a_correction_knows_which_rows_it_corrects(keep, tmp_path):
+    paths = keep(CONTENT, l2=["x"], l5=["y"])
+    (first,) = open_exports([str(tmp_path / "kunder.csv")], [profile(SEMICOLON)])
+    (again,) = open_exports([paths["correction"]], [profile(SEMICOLON)])
+    assert again.is_correction
+    assert not first.is_correction
+    assert again.columns_dropped == ("c", "Navn")
+    assert again.corrects().rows() == [(2, first.sha256[:32], 2), (3, first.sha256[:32], 5)]
+    assert first.corrects().height == 0
+
+
+def test_a_token_that_was_broken_is_left_out(keep, tmp_path):
+    path = tmp_path / "correction-broken.csv"
+    text = text_of(keep(CONTENT, l2=["x"], l5=["y"])["correction"])
+    path.write_text(text.replace(":5;", ":fem;"), encoding="utf-8")
+    (again,) = open_exports([str(path)], [profile(SEMICOLON)])
+    assert again.corrects().height == 1
+
+
+def test_a_correction_of_a_correction_has_our_columns_once(keep, tmp_path):
+    paths = keep(CONTENT, l2=["x"], l5=["y"])
+    (again,) = open_exports([paths["correction"]], [profile(SEMICOLON)])
+    with RunFolder.create(tmp_path, "second") as folder:
+        second = write_quarantine(folder, [again], [marks(l3=["z"])])
+    lines = text_of(second["correction"]).splitlines()
+    assert lines[0] == "a;b;c;Navn;meterfeed_row;meterfeed_rules;meterfeed_text"
+    assert lines[1].startswith(f"9;10;11;Per;{again.sha256[:32]}:3;z;")
+
+
+def test_a_row_that_could_not_be_split_comes_back_as_its_text(keep):
+    paths = keep(b'a;b;c\n1;"2;3\n=4;5\n6;\xd8;7\n8;\x00;9\n', l2=["line_break_in_quotes"], l3=["too_few_fields"],
+                 l4=["undecodable"], l5=["nul_byte"])  # fmt: skip
+    texts = pl.read_parquet(paths["quarantine"])["meterfeed_text"].to_list()
+    assert texts == ['1;"2;3', "=4;5", r"6;\xd8;7", r"8;\x00;9"]
+    assert "'=4;5" in text_of(paths["correction"])
+    assert rows_of(paths["correction"]) == [(None, None)] * 4
+
+
+def test_nothing_marked_makes_no_file(keep, tmp_path):
+    assert keep(CONTENT) == {}
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_both_files_are_for_our_eyes_only(keep, tmp_path):
+    for path in keep(CONTENT, l2=["x"]).values():
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path / "run")) == ["correction.csv", "quarantine.parquet"]
+
+
+def test_a_link_in_the_way_is_replaced_and_not_followed(keep, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("untouched")
+    (tmp_path / "run").mkdir(mode=0o700)
+    (tmp_path / "run" / "correction.csv").symlink_to(target)
+    keep(CONTENT, l2=["x"])
+    assert target.read_text() == "untouched"
+    assert not (tmp_path / "run" / "correction.csv").is_symlink()
+
+
+def test_an_export_that_changed_since_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "kunder.csv").write_bytes(CONTENT)
+    exports = open_exports([str(tmp_path / "kunder.csv")], [profile(SEMICOLON)])
+    (tmp_path / "kunder.csv").write_bytes(CONTENT.replace(b"Kari", b"Hans"))
+    with RunFolder.create(tmp_path, "run") as folder, pytest.raises(ExportError, match="changed"):
+        write_quarantine(folder, exports, [marks(l2=["x"])])
+    assert os.listdir(tmp_path / "run") == []
+
+
+# ------------------------------------------------------------------ dialects
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "cp1252", "latin-1", "utf-16", "utf-16-le", "utf-16-be", "cp865"]
+)
+@pytest.mark.parametrize("separator", [";", ",", "\\t", "|"])
+def test_a_correction_keeps_dialect_and_encoding(keep, encoding, separator):
+    sign = separator.replace("\\t", "\t")
+    rows = [
+        "a;b;Måler".replace(";", sign),
+        sign.join(["1", "2", "Åse"]),
+        sign.join(["3", '"4 ""x"""', "Ørn"]),
+        "",
+    ]
+    file = f'separator = "{separator}"\nencoding = "{encoding}"\ndecimal = "{"," if sign != "," else "."}"'
+    columns = 'user = "a"\nmeter_point = "b"\nlocation = "Måler"\n'
+    paths = keep("\r\n".join(rows).encode(encoding), file, columns=columns, l3=["x"])
+    assert rows_of(paths["correction"], file, columns) == [("3", "Ørn", '4 "x"')]
+
+
+def test_line_breaks_survive(keep):
+    file = SEMICOLON + 'multiline = ["c"]\nnewline = "\\r\\n"'
+    columns = 'user = "a"\nlocation = "c"\n'
+    content = b'a;b;c\r\n1;2;"x\r\n\r\ny"\r\n3;4;"z"\r\n5;6;7\r\n'
+    paths = keep(content, file, columns=columns, l2=["x"], l5=["x"])
+    assert rows_of(paths["correction"], file, columns) == [("1", "x\r\n\r\ny"), ("3", "z")]
+
+
+def test_lines_before_the_header_and_the_footer_come_along(keep):
+    file = SEMICOLON + "header_line = 3\nfooter_lines = 1"
+    content = b"Rapport\n\na;b;c\n1;2;3\n4;5;6\nSum;;2\n"
+    paths = keep(content, file, l5=["x"])
+    assert rows_of(paths["correction"], file) == [("4", "5")]
+    text = text_of(paths["correction"])
+    assert text.startswith("Rapport\n\n")
+    assert text.endswith("\nSum;;2\n")
+
+
+def test_a_sep_line_comes_along(keep):
+    paths = keep(b"sep=;\na;b;c\n1;2;3\n", l3=["x"])
+    assert rows_of(paths["correction"]) == [("1", "2")]
+
+
+def test_a_file_that_quotes_nothing_stays_so(keep):
+    file = SEMICOLON + "quote = ''"
+    paths = keep(b'a;b;c\n1;2";3\n4;5\n', file, l2=["x"], l3=["too_few_fields"])
+    assert rows_of(paths["correction"], file) == [("1", '2"'), (None, None)]
+
+
+def test_a_packed_export_has_a_plain_correction(keep):
+    paths = keep(gzip.compress(CONTENT), SEMICOLON + 'member = "x"\nmatch = "kunder*"', l2=["x"])
+    assert rows_of(paths["correction"], SEMICOLON + 'member = "x"\nmatch = "kunder*"') == [("1", "2")]
+
+
+def test_a_parquet_export_has_a_csv_correction(tmp_path):
+    path = tmp_path / "k.parquet"
+    table = pa.table(
+        {"a": ["1", "2", "3"], "b": ["0707", None, "x"], "tall": [1.5, None, 2.0], "liste": [[1], [2], None]}
+    )
+    pq.write_table(table, path)
+    parquet = profile('format = "parquet"')
+    exports = open_exports([str(path)], [parquet])
+    with RunFolder.create(tmp_path, "run") as folder:
+        paths = write_quarantine(folder, exports, [marks(l1=["x"], l3=["y"])])
+    frame = pl.read_parquet(paths["quarantine"])
+    assert frame.drop("meterfeed_file", "meterfeed_rules").rows() == [
+        (1, None, "1", "0707", "1.5", "[1]"),
+        (3, None, "3", "x", "2", None),
+    ]
+    (again,) = open_exports([paths["correction"]], [parquet])
+    assert [row[:2] for batch in again.batches() for row in batch.rows.rows()] == [("1", "0707"), ("3", "x")]
+
+
+def test_many_rows_over_many_blocks(keep):
+    count = 200_000
+    content = b"a;b;c\n" + b"".join(b"%d;%d;%d\n" % (n, n, n) for n in range(count))
+    wanted = list(range(2, count + 2, 997))
+    paths = keep(content, **{f"l{line}": ["x"] for line in wanted})
+    frame = pl.read_parquet(paths["quarantine"])
+    assert frame["meterfeed_line"].to_list() == wanted
+    assert frame["a"].to_list() == [str(line - 2) for line in wanted]
+    assert rows_of(paths["correction"]) == [(str(line - 2), str(line - 2)) for line in wanted]
+
+
+# ------------------------------------------------------------------ several exports
+def test_exports_of_one_kind_share_a_correction_and_others_have_their_own(tmp_path):
+    (tmp_path / "m1.csv").write_bytes(b"a;b\n1;2\n")
+    (tmp_path / "m2.csv").write_bytes(b"a;b\n3;4\n")
+    (tmp_path / "u1.csv").write_bytes(b"k;navn\n5;Kari\n")
+    profiles = [
+        profile(SEMICOLON + 'match = "m*.csv"', name="Meters"),
+        profile(SEMICOLON + 'match = "u*.csv"', 'user = "k"\n', name="Users"),
+    ]
+    exports = open_exports([str(tmp_path)], profiles)
+    with RunFolder.create(tmp_path, "run") as folder:
+        paths = write_quarantine(folder, exports, [marks(l2=["x"])] * 3)
+    frame = pl.read_parquet(paths["quarantine"])
+    assert frame.select("meterfeed_file", "a", "b", "k", "navn").rows() == [
+        ("m1.csv", "1", "2", None, None),
+        ("m2.csv", "3", "4", None, None),
+        ("u1.csv", None, None, "5", "Kari"),
+    ]
+    again = open_exports([paths["correction"], paths["correction-2"]], profiles)
+    assert [export.profile.name for export in again] == ["Meters", "Users"]
+    assert [batch.rows.height for export in again for batch in export.batches()] == [2, 1]
+    assert again[0].corrects()["corrects_sha256"].to_list() == [
+        exports[0].sha256[:32],
+        exports[1].sha256[:32],
+    ]
+
+
+def test_headers_that_repeat_or_are_empty_have_names_of_their_own(tmp_path):
+    (tmp_path / "k.csv").write_bytes(b"a;b;;x;x;meterfeed_line\n1;2;3;4;5;6\n")
+    exports = open_exports([str(tmp_path / "k.csv")], [profile(SEMICOLON)])
+    with RunFolder.create(tmp_path, "run") as folder:
+        paths = write_quarantine(folder, exports, [marks(l2=["r"])])
+    assert pl.read_parquet(paths["quarantine"]).columns[4:] == [
+        "a",
+        "b",
+        "column 3",
+        "x",
+        "x (5)",
+        "column 6",
+    ]
+
+
+# ------------------------------------------------------------------ spreadsheets
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+47 12345678", "-2+3", "@SUM(A1)", "\t=1", " =1", "＝1", "＋1", "－1", "＠x", "'x", "0150", "7" * 18,
+     "7E5", "1,5e10", "7.07E+17"],
+)  # fmt: skip
+def test_what_a_spreadsheet_would_run_or_change_is_marked(cell):
+    assert safe([cell]) == ["'" + cell]
+
+
+@pytest.mark.parametrize("cell", ["", "0", "12345678901", "59,91", "-31975.5", "Kari", "a=b", "K-1", "E17"])
+def test_ordinary_cells_are_left_alone(cell):
+    assert safe([cell]) == [cell]
+
+
+def safe(cells: list[str]) -> list[str]:
+    return pl.DataFrame({"x": cells}).select(spreadsheet_safe(pl.col("x")).alias("x"))["x"].to_list()
+
+
+@settings(deadline=None, max_examples=300)
+@given(cells=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=20))
+def test_the_mark_is_undone_exactly(cells):
+    marked = pl.DataFrame({"x": safe(cells)}).select(as_it_was(pl.col("x")).alias("x"))["x"].to_list()
+    assert marked == cells
