@@ -191,7 +191,7 @@ def _write(
         if quality is not None:
             made.add("quality.html")
         files = sorted(name for name in FILES if name in made or run.has(name))
-        artifacts = _artifacts(folder, summary.artifacts, set(files))
+        artifacts = _artifacts(folder, summary.artifacts, made | set(files))
         summary = replace(summary, artifacts=artifacts)
         pages = {
             "report.html": report_page(
