@@ -339,7 +339,7 @@ class QualityGauge:
                 )[:FILES_KEPT],
                 examples=tuple(
                     ViolationExample(self._file(row >> SOURCE_SHIFT), row & _LINE_MASK, *example)
-                    for row, example in rule.examples.items()
+                    for row, example in sorted(rule.examples.items())
                 ),
             )
             for (name, severity), rule in self._rules.items()
