@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY: Final = 10.0
 """Seconds between two plain lines of one stage."""
+PIPE_WIDTH: Final = 400
 TOP_RULES: Final = 8
 """Most broken rules named in the account on a terminal; the report has all."""
 _RECORD_PARTS: Final = ("created", "updated", "unchanged", "rejected", "blocked", "in_doubt", "not_sent")
@@ -192,7 +193,8 @@ def _console(stream: TextIO | None) -> Console:
     from rich.console import Console
 
     stream = stream or sys.stdout
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    width = None if stream.isatty() else PIPE_WIDTH  # a pipe has no edge to break at
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _parts(summary: Summary) -> Iterator[RenderableType]:
@@ -348,7 +350,7 @@ def show_table(
     """Print a plain table; numbers to the right, foreign text made printable."""
     from rich.table import Table
 
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 1))
     for position in range(len(headings)):
         numbers = bool(lines) and all(isinstance(line[position], (int, float)) for line in lines)
         table.add_column(justify="right" if numbers else "left", no_wrap=True)

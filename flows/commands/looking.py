@@ -170,15 +170,14 @@ def _utc(seconds: float | None) -> str | None:
 
 
 def _show_runs(summary: Summary) -> None:
-    columns = ("run_id", "started_at", "command", "exit_code", "rows", "quarantined_share")
-    records = ("created", "updated", "unchanged", "rejected", "in_doubt", "not_sent")
+    columns = ("run_id", "command", "exit_code", "rows", "quarantined_share")
+    records = ("created", "updated", "unchanged", "rejected", "in_doubt")
     lines = [
         [_shown(name, line[name]) for name in (*columns, *records)] for line in summary.extra.get("runs", [])
     ]
     if lines:
         headings = (
             "run",
-            "started",
             "command",
             "exit",
             "rows",
@@ -193,4 +192,4 @@ def _show_runs(summary: Summary) -> None:
 def _shown(name: str, value: Any) -> Any:
     if name == "quarantined_share":
         return "" if value is None else f"{value:.2%}"
-    return value[:19].replace("T", " ") if name == "started_at" and value else value
+    return value

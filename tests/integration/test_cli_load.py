@@ -1,0 +1,233 @@
+"""Commands against the API on this machine: what they do, what they say, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from connectors.ledger.lock import file_lock
+from sandbox.portfolio import write_portfolio
+from sandbox.server import Sandbox
+from sandbox.tokens import TOKEN_PATH
+from tests.integration.conftest import ROOT, settings_for
+
+PROFILE = ROOT / "data/profiles/nordkraft.toml"
+HEADER = "Kundenr;Anlegg;Kundetype;MålepunktID;Breddegrad;Lengdegrad;Status;Adressesperre;Adresse\n"
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """A small export in which nothing is wrong."""
+    path = tmp_path / "kunder-2026-01.csv"
+    write_portfolio(path, rows=400, damage={})
+    return path
+
+
+def mutating(api: Sandbox) -> list[dict]:
+    return [line for line in api.requests() if line["method"] != "GET" and line["path"] != TOKEN_PATH]
+
+
+def assert_equations_hold(document: dict) -> None:
+    rows = document["rows"]
+    assert rows["read"] == sum(count for name, count in rows.items() if name != "read")
+    for counts in document["records"].values():
+        assert counts["planned"] == sum(count for name, count in counts.items() if name != "planned")
+
+
+def test_sync_creates_what_the_export_holds_and_a_second_one_sends_nothing(meterfeed, api, export):
+    settings = settings_for(api)
+    first = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings).document
+    assert first["exit_code"] == 0
+    assert_equations_hold(first)
+    state = api.state()
+    assert first["records"]["user"]["created"] == len(state["users"])
+    assert first["records"]["location"]["created"] == len(state["locations"])
+    assert first["requests"]["sent"] == len(mutating(api))
+
+    before = len(mutating(api)), len(api.effects())
+    second = meterfeed("sync", export, "--profile", PROFILE, "--json").document
+    assert (second["exit_code"], second["requests"]["sent"]) == (0, 0)
+    assert second["records"]["user"]["unchanged"] == first["records"]["user"]["created"]
+    assert (len(mutating(api)), len(api.effects())) == before
+
+
+def test_plan_sends_nothing_and_sync_does_what_it_said(meterfeed, api, export):
+    plan = meterfeed("plan", export, "--profile", PROFILE, "--json", **settings_for(api)).document
+    assert (plan["exit_code"], mutating(api)) == (0, [])
+    done = meterfeed("sync", export, "--profile", PROFILE, "--json").document
+    assert done["plan_digest"] == plan["plan_digest"]
+    assert done["records"]["user"]["created"] == plan["plan"]["user"]["create"]
+
+
+def test_quality_needs_no_settings(meterfeed, export):
+    document = meterfeed("quality", export, "--profile", "nordkraft", "--json").document
+    assert (document["exit_code"], document["rows"]["read"]) == (0, 400)
+    assert Path(document["artifacts"]["report"]).is_file()
+
+
+def test_the_account_is_shown_to_a_person(meterfeed, api, export):
+    ended = meterfeed("sync", export, "--profile", PROFILE, **settings_for(api))
+    for piece in ("rows read", "= unreadable", "planned", "= created", "report ", "(exit 0)"):
+        assert piece in ended.out
+    assert "\x1b" not in ended.out + ended.err
+
+
+def test_quiet_shows_no_progress(meterfeed, api, export):
+    assert meterfeed("sync", export, "--profile", PROFILE, "--quiet", **settings_for(api)).err == ""
+
+
+def test_runs_lists_and_report_builds_again(meterfeed, api, export, tmp_path):
+    done = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings_for(api)).document
+    (listed,) = meterfeed("runs", "--json").document["runs"]
+    assert (listed["run_id"], listed["rows"], listed["exit_code"]) == (done["run_id"], 400, 0)
+    assert done["run_id"] in meterfeed("runs").out
+    page = Path(done["artifacts"]["report"])
+    before = page.read_bytes()
+    page.unlink()
+    again = meterfeed("report", done["run_id"], "--json").document
+    assert (again["exit_code"], again["rows"]) == (0, done["rows"])
+    assert page.read_bytes() == before
+
+
+def test_a_wrong_secret_is_exit_13_after_one_attempt(meterfeed, api, export, tmp_path):
+    settings = {**settings_for(api), "client_secret": "canary-secret"}
+    ended = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings)
+    assert ended.document["exit_code"] == 13
+    assert [line["path"] for line in api.requests()] == [TOKEN_PATH]
+    logged = b"".join(path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file())
+    assert "canary" not in ended.out + ended.err
+    assert b"canary" not in logged
+
+
+def test_a_server_that_is_down_is_exit_15_and_the_next_run_finishes(meterfeed, export):
+    with Sandbox() as api:
+        settings, port = settings_for(api), api.port
+    down = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings).document
+    assert (down["exit_code"], down["requests"]["sent"]) == (15, 0)
+    with Sandbox(port) as api:
+        done = meterfeed("sync", export, "--profile", PROFILE, "--json").document
+        assert done["exit_code"] == 0
+        assert len(api.state()["users"]) == done["records"]["user"]["planned"]
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (None, "kunder-2026-02.csv"),
+        ("", "empty"),
+        (HEADER, "row"),
+        (HEADER.replace("MålepunktID", "Maaler"), "MålepunktID"),
+        ("not a csv at all\n", "Kundenr"),
+        ("\x00\x01\x02\n" * 50, "kunder-2026-02.csv"),
+    ],
+    ids=["missing", "empty", "header-only", "column-missing", "prose", "binary"],
+)
+def test_a_file_that_is_not_what_the_profile_says_is_exit_11_and_nothing_is_sent(
+    meterfeed, api, tmp_path, content, word
+):
+    file = tmp_path / "kunder-2026-02.csv"
+    if content is not None:
+        file.write_text(content)
+    document = meterfeed("sync", file, "--profile", PROFILE, "--json", **settings_for(api)).document
+    assert document["exit_code"] == 11
+    assert word in document["error"]["message"]
+    assert document["error"]["cure"]
+    assert mutating(api) == []
+
+
+def test_a_wrong_profile_is_exit_2_and_names_the_nearest_key(meterfeed, api, export, tmp_path):
+    profile = tmp_path / "wrong.toml"
+    profile.write_text(PROFILE.read_text().replace("separator", "seperator"))
+    document = meterfeed("sync", export, "--profile", profile, "--json", **settings_for(api)).document
+    assert document["exit_code"] == 2
+    assert "separator" in document["error"]["message"]
+    assert api.requests() == []
+
+
+def test_a_busy_lock_is_exit_14_at_once(meterfeed, api, export, tmp_path):
+    meterfeed("sync", export, "--profile", PROFILE, **settings_for(api))
+    before = len(api.requests())
+    with file_lock(tmp_path / "runs" / "ledger.sqlite.lock"):
+        document = meterfeed("sync", export, "--profile", PROFILE, "--json").document
+    assert document["exit_code"] == 14
+    assert len(api.requests()) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_so_and_the_next_one_finishes_it(meterfeed, tmp_path, number, code):
+    export = tmp_path / "kunder-2026-03.csv"
+    write_portfolio(export, rows=6_000, damage={})
+    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "seconds": 0.3}]}
+    with Sandbox(0, slow) as api:
+        settings = {**settings_for(api), "chunk_size": "200", "concurrency": "1"}
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "from flows.cli import main; main()",
+                "sync",
+                export,
+                "-p",
+                PROFILE,
+                "--json",
+            ],
+            cwd=ROOT,
+            env={**os.environ, **{f"METERFEED_{name.upper()}": value for name, value in settings.items()}},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        with process:
+            _wait_until(lambda: len(mutating(api)) >= 3)
+            process.send_signal(number)
+            document = json.load(process.stdout)
+        assert (process.returncode, document["exit_code"]) == (code, code)
+        assert_equations_hold(document)
+        assert document["records"]["location"]["not_sent"]
+        api.set_faults("none")
+        done = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings).document
+        assert done["exit_code"] == 0
+        created = [effect for effect in api.effects() if effect["effect"] == "create"]
+        assert len(created) == len(api.state()["users"]) + len(api.state()["locations"])
+        assert len(api.state()["users"]) == done["records"]["user"]["planned"]
+
+
+def _wait_until(condition) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")
+
+
+def test_demo_loads_a_sample_twice_and_the_second_time_sends_nothing(meterfeed, tmp_path):
+    document = meterfeed("demo", "--rows", "3000", "--json").document
+    assert document["exit_code"] in (0, 10)
+    assert (document["command"], document["rows"]["read"]) == ("demo", 3_000)
+    assert_equations_hold(document)
+    assert document["second_sync"]["requests"] == document["second_sync"]["effects"] == 0
+    assert Path(document["artifacts"]["report"]).is_relative_to(tmp_path / "runs" / "demo")
+
+
+def test_demo_shows_both_equations_and_the_second_load(meterfeed):
+    text = meterfeed("demo", "--rows", "3000", "--quiet").out
+    for piece in (
+        "rows read",
+        "= unreadable",
+        "planned",
+        "+ not sent",
+        "sent 0 changing requests",
+        "report.html",
+    ):
+        assert piece in text
+
+
+def test_demo_pays_no_heed_to_the_settings_of_a_real_tenant(meterfeed):
+    document = meterfeed("demo", "--rows", "300", "--json", base_url="nonsense", rate="nonsense").document
+    assert document["exit_code"] in (0, 10)
