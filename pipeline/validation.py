@@ -17,15 +17,12 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from schemas.errors import AccountError
-from schemas.rules import NOWHERE, Rulebook
+from schemas.rules import NOWHERE, UNJUDGED, Rulebook
 
 QUARANTINE: Final = "quarantine"
 WARN: Final = "warn"
 
 VIOLATION_TYPES: Final = {"row": pl.UInt64, "rule": pl.String, "severity": pl.String}
-
-UNJUDGED: Final = "row_can_be_judged"
-"""The rule of a row on which a rule itself fails; the others of its batch are judged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ LOOK_ALIKES = {
             "meter_point_id_is_not_a_decimal_number",
             "a number with a decimal part, as a table of numbers writes it",
             "Export the column as text.",
-            "domain: ids held as floating-point numbers are rounded to multiples of 64 or 128",
+            "IEEE 754: floating-point numbers above 2^53 skip whole numbers (by 64 or 128 at 18 digits)",
             r"^[0-9]+[.,][0-9]*$",
         ),
         LookAlike(
@@ -213,7 +213,7 @@ LOOK_ALIKES = {
             "meter_point_id_has_not_lost_a_leading_zero",
             "an id one digit short: its leading zero was lost in a column of numbers",
             "Export the column as text.",
-            "domain: PRM may begin with 0",
+            "PRM may begin with 0; columns of numbers cannot hold that",
         ),
         LookAlike(
             "meter_point_id_is_not_a_gas_point",
