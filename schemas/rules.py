@@ -60,6 +60,9 @@ RESERVED_USERS: Final = ("batch", "eligible", "locations")
 VEHICLE: Final = "Vehicle"
 """The resource type that hangs on its user instead of a location."""
 
+COAST_KM: Final = 2
+"""Kilometres off land that a generalised coast does not tell from land: the town of Vardø is one off."""
+
 WELL_FORMED: Final = "fact:meter_point"
 """Helper column: the meter point id ready for arithmetic; null when it is not well formed or missing."""
 KM_OFF: Final = "fact:km_off"
@@ -547,7 +550,7 @@ def _lie_on_land(subject: Subject) -> pl.Expr | None:
     if pair is None or subject.land is None:
         return None
     off, areas = pl.col(KM_OFF), subject.test_areas
-    return (off == 0) | (off > subject.outside_km) | in_test_area(*pair, areas)
+    return (off < COAST_KM) | (off > subject.outside_km) | in_test_area(*pair, areas)
 
 
 def _have_four_decimals(subject: Subject) -> pl.Expr | None:
@@ -686,7 +689,8 @@ def _coordinate_rules() -> Iterator[Rule]:
     )
     yield Rule(
         name="coordinates_lie_on_land",
-        sentence="The point lies on land, as far as a generalised coast can tell (islands are missing from it).",
+        sentence=f"The point lies on land, or less than {COAST_KM} km off a coast that is generalised and lacks small "
+        "islands.",
         columns=pair,
         cure="Have a look at the map of the quality report; homes on small islands are nothing to worry about.",
         source=f"{_CLEANER} (seas)",
@@ -997,7 +1001,7 @@ def _screens(subject: Subject) -> dict[str, pl.Expr]:
             pl.col(f"{name}_raw").is_not_null() & pl.col(name).is_null() for name in ("latitude", "longitude")
         )
         if subject.land is not None:
-            found["astray"] = pl.col(KM_OFF) > 0
+            found["astray"] = pl.col(KM_OFF) > min(subject.outside_km, COAST_KM - 1)
         if subject.in_degrees:
             found["rounded"] = is_rounded(pair[0], 1e-3) & is_rounded(pair[1], 1e-3)
     return found

@@ -66,7 +66,17 @@ def test_example_with_a_character_more_or_less_is_malformed(scheme: MeterPointSc
         lambda text: text[:-1] + "²",
         lambda text: "",
     ],
-    ids=["full-width", "Arabic", "zero-width", "blank", "line break", "plus", "minus", "superscript", "empty"],
+    ids=[
+        "full-width",
+        "Arabic",
+        "zero-width",
+        "blank",
+        "line break",
+        "plus",
+        "minus",
+        "superscript",
+        "empty",
+    ],
 )
 def test_look_alike_characters_are_no_digits(scheme: MeterPointScheme, spoil) -> None:
     assert not is_well_formed(scheme.name, spoil((*scheme.published, *scheme.computed)[0]))
@@ -87,7 +97,9 @@ def test_look_alike_characters_are_no_digits(scheme: MeterPointScheme, spoil) ->
         ("PT", "PT0002000000000001BH", (True, True, False)),
     ],
 )
-def test_wrong_prefix_and_check_digit_are_told_apart(scheme: str, text: str, expected: tuple[bool, ...]) -> None:
+def test_wrong_prefix_and_check_digit_are_told_apart(
+    scheme: str, text: str, expected: tuple[bool, ...]
+) -> None:
     assert verdict(SCHEMES[scheme], text) == expected
 
 
@@ -135,7 +147,9 @@ def test_malformed(scheme: str, text: str) -> None:
 def test_look_alike_is_named_for_what_it_is(scheme: str, text: str, rule: str) -> None:
     patterns = SCHEMES[scheme].patterns()
     column = pl.DataFrame({"id": [text]})
-    named = [name for name, pattern in patterns.items() if column.select(pl.col("id").str.contains(pattern)).item()]
+    named = [
+        name for name, pattern in patterns.items() if column.select(pl.col("id").str.contains(pattern)).item()
+    ]
 
     assert named == [rule]
 
@@ -144,7 +158,10 @@ def test_danish_gas_is_told_from_electricity_by_its_prefix() -> None:
     denmark = SCHEMES["DK"]
     ids = pl.DataFrame({"id": ["571515199000000014", "571313199000000018"]})
 
-    assert ids.select(denmark.is_gas(denmark.form.well_formed(pl.col("id")))).to_series().to_list() == [True, False]
+    assert ids.select(denmark.is_gas(denmark.form.well_formed(pl.col("id")))).to_series().to_list() == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("scheme", ALL, ids=lambda scheme: scheme.name)
