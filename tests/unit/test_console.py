@@ -140,9 +140,9 @@ def test_a_table_sets_numbers_to_the_right():
     stream = io.StringIO()
     show_table(["run", "rows"], [["a", 1000], ["b", 2]], stream=stream)
     assert [line.rstrip() for line in stream.getvalue().splitlines()] == [
-        "run   rows",
-        "a    1,000",
-        "b        2",
+        "run  rows",
+        "a   1,000",
+        "b       2",
     ]
 
 
