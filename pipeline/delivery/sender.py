@@ -222,11 +222,7 @@ class Sender:
             await self._singles.drive(shipment, trace)
             return
         try:
-            try:
             verdict, _ = await self._wire.send(*batch_call(shipment.phase, shipment.records, trace))
-        except MeterfeedError:  # no token, or the breaker is spent: nothing left this machine
-            await self.books.settle(shipment, State.PLANNED, reason="not_sent")
-            raise
         except MeterfeedError:
             # No token, or the breaker is open: nothing of the request left this machine, so nothing is in doubt.
             await self.books.settle(shipment, State.PLANNED, reason="not_reached", requests=0)
