@@ -72,9 +72,8 @@ def figure(path: str, value: float | None, text: str | None = None) -> Markup:
     shown = words.number(value) if text is None else text
     if value is None:
         return Markup('<span title="not known">{}</span>').format(shown)
-    return Markup('<data data-figure="{}" value="{}">{}</data>').format(
-        path, f"{value:g}" if isinstance(value, float) else value, shown
-    )
+    plain_value = f"{value:g}" if isinstance(value, float) else value
+    return Markup('<data data-figure="{}" value="{}">{}</data>').format(visible(path), plain_value, shown)
 
 
 def foreign(text: str | None) -> str:
