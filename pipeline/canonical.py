@@ -40,6 +40,9 @@ PROTECTED: Final = "protected"
 OTHER_VALUES: Final = "*"
 """In `[values.*]`: every word that is not listed."""
 
+HALF_AROUND_THE_EARTH: Final = 20_040_000.0
+"""Metres; no map projection of a country has larger numbers."""
+
 _ENUMS: Final = {"location_type": LOCATION_TYPES, "resource_type": RESOURCE_TYPES}
 _PASSED_ON: Final = ("user", "location", "meter_point", "parent_meter_point", "resource")
 
@@ -190,13 +193,14 @@ def _in_degrees(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
         if north_first:
             return rows
         return rows.with_columns(pl.col(north).alias("latitude"), pl.col(east).alias("longitude"))
-    not_a_number = float("nan")
     # Halves and gaps go in as NaN and come out so; what lies outside the projection comes out infinite.
-    longitude, latitude = _to_degrees(section.crs).transform(
-        rows[east].fill_null(not_a_number).to_numpy(),
-        rows[north].fill_null(not_a_number).to_numpy(),
-    )
+    longitude, latitude = _to_degrees(section.crs).transform(_on_earth(rows[east]), _on_earth(rows[north]))
     return rows.with_columns(_finite("latitude", latitude), _finite("longitude", longitude))
+
+
+def _on_earth(values: pl.Series) -> Any:
+    """As a NumPy array, NaN where nothing on Earth is: inverse projections wrap such numbers around it."""
+    return values.set(values.abs() > HALF_AROUND_THE_EARTH, None).fill_null(float("nan")).to_numpy()
 
 
 def _finite(name: str, values: Any) -> pl.Series:
