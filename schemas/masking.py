@@ -25,6 +25,8 @@ _LONG_NUMBER = re.compile(r"[0-9](?:[ \u00a0.\-]?[0-9]){5,}", re.ASCII)
 _ID_IN_NAME = re.compile(r"[0-9]{9,}", re.ASCII)
 _EMAIL = re.compile(r"[^\s@<>\"']{1,64}@[^\s@<>\"']{1,190}")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|\x9b[0-?]*[ -/]*[@-~]")
+_SPACES = re.compile(r"(?:(?![\u00a0\u202f])\s)+")
+"""Any white space and line break, but not the no-break spaces inside of figures."""
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -48,7 +50,7 @@ def masked_ids(column: str) -> pl.Expr:
 
 def printable(text: str) -> str:
     """The text on one line, without terminal escapes, controls, bidirectional or other invisible marks."""
-    return visible(re.sub(r"[\s\u2028\u2029]+", " ", _ANSI.sub("", text))).strip()
+    return visible(_SPACES.sub(" ", _ANSI.sub("", text))).strip()
 
 
 def visible(text: str) -> str:
