@@ -195,6 +195,11 @@ def _odd_text(name: str) -> pl.Expr:
     return ~plain | (column.str.len_bytes() > LONGEST_ID) | column.is_in([*words, *RESERVED_USERS])
 
 
+def _is_metres(latitude: pl.Expr, longitude: pl.Expr) -> pl.Expr:
+    """Whether a number is too large for any degree."""
+    return (latitude.abs() >= METRES_FROM) | (longitude.abs() >= METRES_FROM)
+
+
 def _in_range(latitude: pl.Expr, longitude: pl.Expr) -> pl.Expr:
     return (latitude.abs() <= 90) & (longitude.abs() <= 180)
 
@@ -509,7 +514,7 @@ def _are_degrees(subject: Subject) -> pl.Expr | None:
     pair = _both(subject)
     if pair is None or not subject.in_degrees:
         return None
-    return (pair[0].abs() < METRES_FROM) & (pair[1].abs() < METRES_FROM)
+    return ~_is_metres(*pair)
 
 
 def _are_metres(subject: Subject) -> pl.Expr | None:
@@ -523,8 +528,7 @@ def _are_in_range(subject: Subject) -> pl.Expr | None:
     pair = _both(subject)
     if pair is None:
         return None
-    metres = (pair[0].abs() >= METRES_FROM) | (pair[1].abs() >= METRES_FROM)
-    return _in_range(*pair) | metres
+    return _in_range(*pair) | _is_metres(*pair)
 
 
 def _are_not_zero(subject: Subject) -> pl.Expr | None:
@@ -558,7 +562,7 @@ def _have_four_decimals(subject: Subject) -> pl.Expr | None:
     if pair is None:
         return None
     if subject.in_degrees:
-        return ~(is_rounded(pair[0], 1e-3) & is_rounded(pair[1], 1e-3))
+        return ~(is_rounded(pair[0], 1e-3) & is_rounded(pair[1], 1e-3)) | _is_metres(*pair)
     hundreds = rf"00(?:{re.escape(subject.profile.file.decimal)}0+)?$"
     return ~pl.all_horizontal(
         pl.col(f"{name}_raw").str.contains(hundreds) for name in ("latitude", "longitude")
@@ -569,7 +573,7 @@ def _are_not_whole_degrees(subject: Subject) -> pl.Expr | None:
     pair = _both(subject)
     if pair is None or not subject.in_degrees:
         return None
-    return ~(is_rounded(pair[0], 1.0) & is_rounded(pair[1], 1.0))
+    return ~(is_rounded(pair[0], 1.0) & is_rounded(pair[1], 1.0)) | _is_metres(*pair)
 
 
 def _are_not_the_centre(subject: Subject) -> pl.Expr | None:

@@ -79,7 +79,7 @@ def test_points_of_the_other_carrier_are_filtered_and_unreadable_ids_are_not(
         columns={"latitude": None, "longitude": None},
         meter_point={"scheme": "DK", "carrier": carrier},
     )
-    ids = ["571313100000000003", "571515199000000014", "5715151", None]
+    ids = ["571313100000000003", "571515199000000010", "5715151", None]
     rows = to_canonical(
         raw_rows([{"user": "K1", "location": "A1", "meter_point": text} for text in ids]), wanted, 0
     )
