@@ -94,7 +94,7 @@ class Dialect:
         unit: what a coordinate counts, as a divisor of the box units (degrees or metres).
         meter_point: turns numbers below `NUMBERS_PER_BLOCK` into ids.
         gas_point: the same for gas points that lie between the electric ones; None: there are none.
-        foreign_point: well-formed ids of another country.
+        foreign_point: well-formed ids of another country; None where every beginning may be the country's.
         boxes: where homes may lie; test_areas: where a small share of them lies; abroad: a place outside.
     """
 
@@ -108,7 +108,7 @@ class Dialect:
     unit: int = 100_000
     meter_point: Callable[[Ints], Ints]
     gas_point: Callable[[Ints], Ints] | None = None
-    foreign_point: Callable[[Ints], Ints]
+    foreign_point: Callable[[Ints], Ints] | None
     boxes: tuple[Box, ...]
     test_areas: tuple[Box, ...] = ()
     abroad: Box
@@ -304,7 +304,7 @@ FINNISH = Dialect(
         ("Tila", "status"),
     ),
     meter_point=gsrn(643999999),
-    foreign_point=gsrn(735999999),
+    foreign_point=None,
     boxes=(_degrees(68.45, 68.60, 25.30, 25.80),),  # Lemmenjoki
     abroad=_degrees(48.80, 48.90, 8.20, 8.40),
     home_types=("Kotitalous", "Vapaa-ajan asunto", "Yritys", "Muu"),
@@ -357,7 +357,7 @@ BRITISH = Dialect(
     unknown_type="Castle in the air",
     status=("Live", "Closed"),
     yes_no=("Y", "N"),
-    first_names=("Sample", "Madeup", "Testy", "Invented"),
+    first_names=("Sample", "Madéup", "Testy", "Invented"),
     last_names=("O'Nobody", "Specimen", "Placeholder", "Fictional"),
     streets=("Madeup Lane", "Specimen Street", "Nowhere Close", "Fiction Road"),
     places=(("ZZ99 9ZZ", "Nowhere"), ("ZZ99 3VZ", "Madeupton")),

@@ -380,10 +380,13 @@ def _pick(rng: np.random.Generator, block: _Block, wanted: Mapping[str, int]) ->
         & (block.rows["address"].str.count_matches("\n") == 0).to_numpy()
     )
     pool = rng.permutation(pool)
+    on_wheels = block.is_car & (block.device >= 0)
     picked: dict[str, Ints] = {}
     for name, count in wanted.items():
         take = min(2 * count if name in PAIRED_DAMAGE else count, len(pool))
-        rows, pool = pool[:take], pool[take:]
+        able = pool[~on_wheels[pool]] if name == "nothing_to_place" else pool  # a car needs no place
+        rows = able[:take]
+        pool = pool[~np.isin(pool, rows)]
         if name in PAIRED_DAMAGE:
             rows = np.sort(rows[: take // 2 * 2].reshape(-1, 2), axis=1)
             rows = rows[block.customer[rows[:, 0]] != block.customer[rows[:, 1]]].ravel()
@@ -423,8 +426,9 @@ def _spoil_cells(rows: pl.DataFrame, picked: Mapping[str, Ints], dialect: Dialec
     rows = _with(rows, "meter_point", at("cut_point"), rows["meter_point"][at("cut_point")].str.head(-1))
     rows = _with(rows, "meter_point", at("exponent_point"), f"7{dialect.decimal}07058E+17")
     rows = _with(rows, "meter_point", at("serial_for_point"), rows["serial"][at("serial_for_point")])
-    foreign = dialect.foreign_point(_scatter(at("foreign_point"), seed))
-    rows = _with(rows, "meter_point", at("foreign_point"), pl.Series(foreign).cast(pl.String))
+    if dialect.foreign_point is not None:
+        foreign = dialect.foreign_point(_scatter(at("foreign_point"), seed))
+        rows = _with(rows, "meter_point", at("foreign_point"), pl.Series(foreign).cast(pl.String))
     rows = _with(rows, "meter_point", at("check_digit"), _wrong_digit(rows["meter_point"][at("check_digit")]))
     rows = _with(rows, "user", at("no_user"), "")
     rows = _with(rows, "location_type", at("unknown_type"), dialect.unknown_type)
@@ -600,6 +604,8 @@ def _damage_of(
             possible -= damages
     if dialect.encoding not in ("utf-8", "utf-8-sig"):
         possible -= {"bad_bytes"}
+    if dialect.foreign_point is None:
+        possible -= {"foreign_point"}
     return {name: share for name, share in shares.items() if name in possible and share > 0}
 
 

@@ -24,6 +24,7 @@ from pipeline.records import Folding, fold
 from pipeline.validation import judge
 from schemas.profile import Profile
 from schemas.rules import Rulebook
+from tests.corpus.memory_spool import MemorySpool
 from tests.corpus.reading import reference
 from tests.property.any_export import AnyExport, any_export
 
@@ -34,29 +35,6 @@ ALL = 5_000
 SOURCE_SHIFT = 1 << 40
 
 Counts = list[Counter[str]]
-
-
-class MemorySpool:
-    """A spool that forgets: tables of rows in two partitions."""
-
-    partitions = 2
-
-    def __init__(self) -> None:
-        self._tables: dict[str, list[pl.DataFrame]] = {}
-
-    def append(self, table: str, rows: pl.DataFrame) -> None:
-        if rows.height:
-            self._tables.setdefault(table, []).append(rows)
-
-    def read(self, table: str, partition: int) -> pl.DataFrame:
-        parts = self._tables.get(table)
-        if not parts:
-            return pl.DataFrame()
-        rows = pl.concat(parts, how="diagonal").filter(pl.col("bucket") // 128 == partition)
-        return rows.drop("bucket").sort("row") if rows.height else pl.DataFrame()
-
-    def drop(self, table: str) -> None:
-        self._tables.pop(table, None)
 
 
 def classes_of(exports: Sequence[AnyExport], folder: Path) -> Counts:
