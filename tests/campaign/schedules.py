@@ -1,0 +1,205 @@
+"""Schedules: which world, what goes wrong in it, what is to be sent, and when the process dies. All from one seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+CELLS = 1350
+STRIDE = 7
+"""Coprime to the number of cells, so that any 1,350 cases in a row visit every cell once."""
+
+SETTLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One case of a campaign; `expanded` prints it."""
+
+    seed: int
+    case: int
+    cell: int
+    semantics: dict[str, Any]
+    faults: list[dict[str, Any]]
+    sizes: dict[str, int]
+    poison: float
+    chunk: int
+    concurrency: int
+    canary: int
+    token_lifetime: float
+    latency: float
+    faulty_lives: int
+    kills: list[int] = field(default_factory=list)
+    stop_after: float | None = None
+    """Virtual seconds after which somebody asks the first life to end."""
+
+    @property
+    def name(self) -> str:
+        return f"SEED={self.seed} CASE={self.case}"
+
+    @property
+    def lies_about_single_records(self) -> bool:
+        """Whether a single record may be refused although nothing is wrong with it."""
+        return any(fault["kind"] in LYING for fault in self.faults)
+
+    @property
+    def may_double(self) -> bool:
+        """Ids are stored twice and lost requests come late: no client can exclude a duplicate there."""
+        return self.semantics["b"] == "duplicate" and self.semantics["e"] == "late"
+
+    def expanded(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+LYING = frozenset({"bad-request", "refused-with-status", "forbidden-403"})
+
+AXES = {
+    "a": ("all-or-nothing", "prefix", "subset"),
+    "b": ("refuse", "skip", "echo", "overwrite", "duplicate"),
+    "c": ("complete", "shuffled", "new-only", "truncated", "empty"),
+    "d": ("immediate", "reads-lag", "lists-lag"),
+    "e": ("none", "late"),
+    "f": ("none", "items", "bytes"),
+}
+
+
+def axes_of(cell: int) -> dict[str, str]:
+    """The axes of a cell, counted as the reliability notes count them."""
+    found = {}
+    for axis in reversed(AXES):
+        cell, place = divmod(cell, len(AXES[axis]))
+        found[axis] = AXES[axis][place]
+    return dict(reversed(found.items()))
+
+
+def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
+    """The case with this number; the same numbers give the same schedule for ever."""
+    chance = random.Random(f"schedule/{seed}/{case}")
+    cell = (case * STRIDE + seed) % CELLS if cell is None else cell
+    semantics: dict[str, Any] = axes_of(cell)
+    semantics |= {
+        "lag_seconds": chance.choice([2.0, 10.0, SETTLE_SECONDS - 1.0]),
+        "late_seconds": chance.choice([5.0, 40.0, 60.0]),
+        "limit_items": chance.choice([3, 5]),
+        "limit_bytes": chance.choice([700, 1200]),
+    }
+    users = chance.choice([0, 1, 3, 8, 12, 25])
+    sizes = {
+        "create_users": users,
+        "release_locations": chance.choice([0, 0, 1, 3]),
+        "update_locations": chance.choice([0, 0, 2, 5]),
+        "create_locations": chance.choice([0, users, users + users // 2]) if users else chance.choice([0, 4]),
+        "replace_resources": chance.choice([0, 0, 0, 2]),
+        "create_resources": chance.choice([0, 0, 3, 6]),
+        "create_vehicles": chance.choice([0, 0, 2]),
+    }
+    if not any(sizes.values()):
+        sizes["create_users"] = 2
+    return Schedule(
+        seed=seed,
+        case=case,
+        cell=cell,
+        semantics=semantics,
+        faults=_faults(chance),
+        sizes=sizes,
+        poison=chance.choice([0.0, 0.0, 0.05, 0.15]),
+        chunk=chance.choice([2, 4, 7, 12, 30]),
+        concurrency=chance.randint(1, 8),
+        canary=chance.choice([1, 2, 5]),
+        token_lifetime=chance.choice([3600.0, 3600.0, 90.0]),
+        latency=chance.choice([0.01, 0.2, 1.0]),
+        faulty_lives=chance.choice([1, 1, 2, 3]),
+        kills=[_kill(chance) for _ in range(chance.choice([0, 0, 1, 1, 2, 3]))],
+        stop_after=chance.choice([None, None, None, None, None, 0.3, 3.0, 35.0]),
+    )
+
+
+def _kill(chance: random.Random) -> int:
+    return chance.choice([chance.randint(1, 12), chance.randint(1, 60), chance.randint(1, 200)])
+
+
+def _faults(chance: random.Random) -> list[dict[str, Any]]:
+    count = chance.choice([0, 1, 1, 2, 2, 3, 5])
+    return [_fault(chance, *chance.choice(MENU)) for _ in range(count)]
+
+
+def _fault(chance: random.Random, kind: str, on: str, options: dict[str, list[Any]]) -> dict[str, Any]:
+    fault: dict[str, Any] = {"kind": kind, "on": on}
+    fault |= {name: chance.choice(values) for name, values in options.items()}
+    match chance.choice(["often", "some", "at", "burst", "storm"]):
+        case "often":
+            fault |= {"probability": 0.5, "times": chance.choice([3, 8])}
+        case "some":
+            fault |= {"probability": chance.choice([0.05, 0.2])}
+        case "at":
+            fault |= {"at": sorted(chance.sample(range(1, 10), 2))}
+        case "burst":
+            start = chance.choice([0.0, 1.0, 20.0])
+            fault |= {"after": start, "until": start + chance.choice([0.5, 5.0, 45.0])}
+        case _:
+            fault |= {"every": chance.choice([2, 3, 4])}
+    return fault
+
+
+SECONDS = [1.0, 10.0, 25.0]
+
+MENU: list[tuple[str, str, dict[str, list[Any]]]] = [
+    ("applied-then-dropped", "mutating", {}),
+    ("applied-then-dropped", "batch", {}),
+    ("applied-then-reset", "mutating", {}),
+    ("applied-then-cut", "mutating", {"share": [0.0, 0.5, 0.9]}),
+    ("applied-then-silence", "mutating", {}),
+    ("applied-late", "mutating", {"seconds": SECONDS}),
+    ("dropped", "api", {}),
+    ("dropped", "mutating", {}),
+    ("reset", "mutating", {}),
+    ("silence", "mutating", {}),
+    ("applied-then-503", "mutating", {"status": [500, 502, 503, 504, 520, 408, 425]}),
+    ("accepted-202", "mutating", {"seconds": SECONDS}),
+    ("empty-200", "mutating", {"status": [200, 201, 204]}),
+    ("multi-status-207", "batch", {}),
+    ("unavailable-503", "api", {"status": [500, 502, 503, 504, 520, 408]}),
+    ("unavailable-503", "mutating", {"status": [503], "retry_after": [1, 20, 100_000]}),
+    ("rate-limited", "api", {"form": ["any"], "seconds": [1, 5, 30]}),
+    ("rate-limited", "mutating", {"form": ["any"], "seconds": [1, 5, 30]}),
+    ("bad-request", "batch", {"body": ["string", "problem", "html", "empty", "object"]}),
+    ("bad-request", "mutating", {"body": ["string", "problem"]}),
+    ("refused-with-status", "mutating", {"status": [409, 404, 422, 415]}),
+    ("too-large-413", "batch", {"items": [1, 3]}),
+    ("unauthorized-401", "api", {"revoke": [True, False]}),
+    ("forbidden-403", "mutating", {}),
+    ("redirect", "mutating", {"status": [302, 307]}),
+    ("prefix-then-400", "batch", {"share": [0.2, 0.5, 0.9]}),
+    ("subset-then-400", "batch", {"share": [0.3, 0.5, 0.9]}),
+    ("short-list", "batch", {"share": [0.0, 0.5, 0.9]}),
+    ("gappy-list", "batch", {}),
+    ("shuffled-list", "batch", {}),
+    ("doubled-list", "batch", {}),
+    ("foreign-id", "batch", {"instead": [True, False]}),
+    ("altered-values", "batch", {}),
+    ("login-page", "api", {}),
+    ("login-page", "mutating", {"applied": [True, False]}),
+    ("garbled", "mutating", {}),
+    ("garbled", "api", {}),
+    ("wrong-content-type", "api", {}),
+    ("slow-answer", "api", {"seconds": [2.0, 15.0, 200.0]}),
+    ("slow-drip", "mutating", {"tick": [0.3]}),
+    ("stale-read", "list", {}),
+    ("page-shift", "paged", {}),
+    ("page-shuffled", "paged", {}),
+    ("page-loop", "paged", {}),
+    ("page-total", "paged", {"by": [1000, -5]}),
+    ("token-error", "token", {"status": [500, 503, 429]}),
+    ("token-refused", "token", {}),
+    ("token-dropped", "token", {}),
+    ("token-silence", "token", {}),
+    ("token-short-lived", "token", {}),
+    ("token-stillborn", "token", {}),
+]
+"""What goes wrong: kind, requests, options to draw from.
+
+Left out is only what no client could tell from the truth: reads by id that find nothing although they are not
+lagging (`stale-read` on single records), and reads that tell other content than is held (`altered-values`).
+Late requests of cells that are not late come within the settle time.
+"""

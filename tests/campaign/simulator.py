@@ -1,0 +1,405 @@
+"""The real sender, ledger, journal and client in a world where nothing is real but them: one seed for everything.
+
+A schedule is lived through: a first life that may be killed at any commit or request, more lives that recover and
+go on, all against one sandbox in one virtual time. A killed life is dropped as it stands: its ledger file is copied
+as a crash would leave it, and requests on their way may still arrive. What happened is kept for the checker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import polars as pl
+
+from connectors.api import ApiClient
+from connectors.ledger import open_ledger
+from connectors.ledger.journal import Journal
+from flows.settings import Secret
+from pipeline import account
+from pipeline.delivery.sender import Sender
+from pipeline.delivery.traffic import Traffic
+from pipeline.holdings import MERGES, RELEASED
+from pipeline.phases import MANNERS, Phase
+from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan
+from pipeline.ports import World
+from sandbox.core import CLIENT_ID, CLIENT_SECRET, Core
+from sandbox.effects import Cause
+from sandbox.inprocess import EPOCH, InProcessTransport, VirtualTimeLoop
+from sandbox.records import Coordinates, Location, Resource, User
+from schemas.errors import ApiUnavailable, MeterfeedError
+from schemas.ledger import Identity, State
+from schemas.outcomes import Exit, Kind, worst
+from schemas.profile import GuardsSection
+from tests.campaign.checker import Evidence, Life, Sent, Witness, states_in
+from tests.campaign.schedules import SETTLE_SECONDS, Schedule
+
+BASE = "http://127.0.0.1:9/energy-coordination/v1"
+MOST_CLEAN_LIVES = 4
+LONGEST_LIFE = 6 * 3600.0
+"""Virtual seconds after which a life counts as stuck."""
+
+
+class Died(BaseException):
+    """The process is gone. Not an `Exception`: nobody may handle it."""
+
+
+class SimulatedLoop(VirtualTimeLoop):
+    """Virtual time, and no threads: what is handed to one is done at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.around: Callable[[Callable[[], Any]], Any] = lambda work: work()
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        done = self.create_future()
+        try:
+            done.set_result(self.around(lambda: func(*args)))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+# ------------------------------------------------------------------ what is to be sent
+@dataclass
+class Work:
+    """The plan as frames for the sender, and as plain records for the checker."""
+
+    frames: dict[Phase, pl.DataFrame]
+    records: list[dict[str, Any]]
+    poison: set[str]
+
+
+def work_of(one: Schedule) -> Work:
+    chance = random.Random(f"work/{one.seed}/{one.case}")
+    records: list[dict[str, Any]] = []
+
+    def add(phase: str, user: str, own: str, body: dict[str, Any] | None, **more: Any) -> None:
+        records.append({"phase": phase, "user_id": user, "id": own, "location_id": None, "keys": [], "body": body}
+                       | more)
+
+    users = [f"user-{n:04d}" for n in range(one.sizes["create_users"])]
+    for user in users:
+        add("create_users", user, user, {"userId": user})
+    homes = users or ["old-user-0"]
+    for n in range(one.sizes["release_locations"]):
+        keys = [point(900 + n)] if n % 2 else []
+        add("release_locations", f"old-user-{n}", f"old-rel-{n}", None, keys=keys)
+    for n in range(one.sizes["update_locations"]):
+        user = f"old-user-{n}"
+        body = location_body(user, f"old-loc-{n}", 500 + n, whole=n % 3 != 2)
+        add("update_locations", user, f"old-loc-{n}", body)
+    for n in range(one.sizes["create_locations"]):
+        user = homes[n % len(homes)]
+        # The first new locations take over what released ones give up.
+        number = 800 + n if n < one.sizes["release_locations"] else n
+        add("create_locations", user, f"loc-{n:04d}", location_body(user, f"loc-{n:04d}", number, whole=n % 4 != 3))
+    for n in range(one.sizes["replace_resources"]):
+        body = {"resourceId": f"old-res-{n}", "resourceType": "HVAC"}
+        add("replace_resources", f"old-user-{n}", f"old-res-{n}", body, location_id=f"old-loc-{n}")
+    places = [record for record in records if record["phase"] == "create_locations"]
+    for n in range(one.sizes["create_resources"] if places else 0):
+        place = places[n % len(places)]
+        body = {"resourceId": f"res-{n}", "resourceType": "HotWaterTank"}
+        add("create_resources", place["user_id"], f"res-{n}", body, location_id=place["id"])
+    for n in range(one.sizes["create_vehicles"]):
+        body = {"resourceId": f"car-{n}", "resourceType": "Vehicle"}
+        add("create_vehicles", homes[n % len(homes)], f"car-{n}", body)
+    makes = [record["id"] for record in records if record["phase"].startswith("create")]
+    poison = {own for own in makes if chance.random() < one.poison}
+    return Work(_frames(records), records, poison)
+
+
+def point(number: int) -> str:
+    return f"70705759999{number:07d}"
+
+
+def location_body(user: str, own: str, number: int, *, whole: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"userId": user, "locationId": own, "locationType": "Residential"}
+    if whole:
+        body["coordinates"] = {"latitude": 60.0 + number / 1000, "longitude": 10.5}
+    return body | {"meterPointIds": [point(number)]}
+
+
+def _frames(records: list[dict[str, Any]]) -> dict[Phase, pl.DataFrame]:
+    frames = {}
+    for phase in Phase:
+        mine = [record for record in records if record["phase"] == phase]
+        if mine:
+            frames[phase] = pl.DataFrame(
+                {
+                    "id": [r["id"] for r in mine],
+                    "user_id": [r["user_id"] for r in mine],
+                    "location_id": [r["location_id"] for r in mine],
+                    "digest": [RELEASED if r["body"] is None else f"d-{r['id']}" for r in mine],
+                    "meter_point_keys": [[int(key) for key in r["keys"]] for r in mine],
+                    "bucket": [0] * len(mine),
+                    "row": list(range(len(mine))),
+                    "scope": ["p"] * len(mine),
+                    "body": [None if r["body"] is None else orjson.dumps(r["body"]).decode() for r in mine],
+                },
+                schema=PLAN_SCHEMA,
+            )
+    return frames
+
+
+def seed_world(core: Core, one: Schedule) -> None:
+    """What was there before: users with locations to update and release, and resources to replace."""
+    world, cause = core.world, Cause(core.now(), 0, None, "POST", "before")
+    for n in range(max(1, one.sizes["release_locations"], one.sizes["update_locations"], one.sizes["replace_resources"])):
+        user = f"old-user-{n}"
+        world.create_user(cause, User(user_id=user))
+        world.create_location(
+            cause, Location(user_id=user, location_id=f"old-loc-{n}", location_type="Commercial",
+                            coordinates=Coordinates(latitude=59.0, longitude=10.0), meter_point_ids=(point(700 + n),)))
+        kept = (point(900 + n),) if n % 2 else ()
+        world.create_location(
+            cause, Location(user_id=user, location_id=f"old-rel-{n}", meter_point_ids=(point(800 + n), *kept)))
+        world.create_resource(
+            cause, Resource(user_id=user, location_id=f"old-loc-{n}", resource_id=f"old-res-{n}", resource_type="Generic"))
+    world.settle()
+
+
+# ------------------------------------------------------------------ one simulation
+@dataclass
+class Simulation:
+    """One schedule being lived through."""
+
+    one: Schedule
+    folder: Path
+    keep_wal: bool = True
+    sent: list[Sent] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    steps: int = 0
+    kill_at: int = 0
+    dead: bool = False
+    number: int = 0
+
+    def run(self) -> Evidence:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.loop = SimulatedLoop()
+        self.loop.set_exception_handler(lambda *_: None)
+        self.chance = random.Random(f"client/{self.one.seed}/{self.one.case}")
+        try:
+            asyncio.set_event_loop(self.loop)
+            return self.loop.run_until_complete(self._everything())
+        finally:
+            self._end_tasks()
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    def _end_tasks(self) -> None:
+        for _ in range(20):
+            left = asyncio.all_tasks(self.loop)
+            if not left:
+                return
+            for task in left:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait(left, timeout=1))
+
+    def now(self) -> float:
+        return EPOCH + self.loop.time()
+
+    # -------------------------------------------------------- dying
+    def step(self) -> None:
+        """A place to die at."""
+        if self.dead:
+            raise Died
+        self.steps += 1
+        if self.steps == self.kill_at:
+            self.die()
+
+    def die(self) -> None:
+        self.dead = True
+        image = self.folder / f"life-{self.number + 1}"
+        image.mkdir()
+        for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+            if (self.place / name).exists():
+                shutil.copyfile(self.place / name, image / name)
+        self.died.set_result(None)
+        raise Died
+
+    def _around_commit(self, work: Callable[[], Any]) -> Any:
+        self.step()  # nothing of it is stored
+        result = work()
+        self.step()  # stored, and nobody knows yet
+        return result
+
+    # -------------------------------------------------------- lives
+    async def _everything(self) -> Evidence:
+        one = self.one
+        self.work = work_of(one)
+        plan = {"seed": one.seed * 100_003 + one.case, "semantics": one.semantics,
+                "rules": {"reject_ids": sorted(self.work.poison)}}
+        self.core = Core(plan, now=self.now, token_lifetime=one.token_lifetime)
+        seed_world(self.core, one)
+        before = self.core.state()
+        self.core.set_faults(plan | {"fault": one.faults})
+        self.inner = InProcessTransport(self.core, latency=(0.0, one.latency), seed=one.case)
+        self.serving: set[asyncio.Task[Any]] = set()
+        self.loop.around = self._around_commit
+        self.place = self.folder / "life-0"
+        self.place.mkdir()
+        kills = list(one.kills)
+        for _ in range(max(one.faulty_lives, len(kills) + 1)):
+            await self._live(kills.pop(0) if kills else 0, faulty=True)
+        self.core.set_faults(plan)
+        self.core.tokens.lifetime = 3600.0
+        for _ in range(MOST_CLEAN_LIVES):
+            await asyncio.sleep(self.chance.choice([1.0, 60.0]))
+            await self._live(0, faulty=False)
+            if self.lives[-1].settled:
+                break
+        await asyncio.sleep(120.0)
+        await self._live(0, faulty=False)  # nothing is left to do: it must do nothing
+        self.core.settle()
+        return Evidence(
+            ledger=self.place / "ledger.sqlite",
+            plan=self.work.records,
+            poison=self.work.poison,
+            before=before,
+            after=self.core.state(),
+            effects=self.core.effects(content=True),
+            requests=self.core.requests(),
+            sent=self.sent,
+            lives=self.lives,
+            may_double=one.may_double,
+            lies=one.lies_about_single_records,
+            settle_seconds=SETTLE_SECONDS,
+        )
+
+    async def _live(self, kill_at: int, *, faulty: bool) -> None:
+        self.steps, self.kill_at, self.dead = 0, kill_at, False
+        self.died = self.loop.create_future()
+        self.life = Life(number=self.number, faulty=faulty, started=self.now(), first_sent=len(self.sent))
+        self.lives.append(self.life)
+        begun = self.loop.time()
+        living = asyncio.create_task(self._one_life(stop_after=self.one.stop_after if self.number == 0 else None))
+        await asyncio.wait({living, self.died}, timeout=LONGEST_LIFE, return_when=asyncio.FIRST_COMPLETED)
+        self.life.stuck = not living.done() and not self.dead
+        self.dead = self.dead or self.life.stuck
+        self.life.killed = self.dead
+        await self._bury(living)
+        if not self.dead and living.exception() is not None and not living.cancelled():
+            raise living.exception()  # type: ignore[misc]
+        self.life.ended = self.now()
+        self.life.seconds = self.loop.time() - begun
+        self.life.sent = len(self.sent) - self.life.first_sent
+        self.number += 1
+        if self.life.killed and not self.life.stuck:
+            self.place = self.folder / f"life-{self.number}"
+        self.life.states = states_in(self.place / "ledger.sqlite")
+
+    async def _bury(self, living: asyncio.Task[Any]) -> None:
+        """A dead life does nothing any more; what it had sent is on its way all the same, or is lost."""
+        if self.dead and self.chance.random() < 0.3:
+            for task in self.serving:
+                task.cancel()
+        for _ in range(50):
+            mine = asyncio.all_tasks() - self.serving - {asyncio.current_task()}
+            if not mine:
+                return
+            for task in mine:
+                task.cancel()
+            await asyncio.wait(mine, timeout=0.01)
+        raise AssertionError(f"tasks that outlive their process: {mine}")
+
+    async def _one_life(self, stop_after: float | None) -> None:
+        one, begun = self.one, self.loop.time()
+        world = World(self.now, self.loop.time, asyncio.sleep, self.chance.random)
+        self.step()
+        with (
+            Witness(self.place / "ledger.sqlite") as self.witness,
+            open_ledger(f"sqlite:///{self.place}/ledger.sqlite", identity=Identity("t", BASE, "k"), now=self.now())
+            as ledger,
+        ):
+            self.step()
+            async with self._client() as client, Journal(ledger) as durable:
+                runs = await durable(ledger.runs)
+                run = runs[0] if runs else await durable(
+                    ledger.begin_run, command="sync", environment="sandbox", profiles="p", job_digest="j",
+                    stamp="20260101", now=self.now())
+                sender = Sender(
+                    api=client, ledger=ledger, world=world, durable=durable,
+                    read_plan=lambda _run, phase, _partition: self.work.frames.get(phase),
+                    traffic=Traffic(world, chunk_records=one.chunk, concurrency=one.concurrency),
+                    guards=GuardsSection(rejected=1.0, rejected_alike=10**6, canary=one.canary),
+                    settle_seconds=SETTLE_SECONDS,
+                    meter_point_keys=lambda points: [int(point) for point in points],
+                    stopping=lambda: stop_after is not None and self.loop.time() - begun > stop_after,
+                )
+                error: MeterfeedError | None = None
+                try:
+                    left = await sender.recover()
+                    if left:
+                        raise ApiUnavailable("in doubt from before")
+                    sizes = {phase: frame.height for phase, frame in self.work.frames.items()}
+                    await sender.deliver(run.run_seq, sizes, 1)
+                except MeterfeedError as caught:
+                    error = caught
+                lines = await durable(ledger.account, run.run_seq)
+                await durable(ledger.absorb, MERGES)
+                self._note_end(lines, error)
+
+    def _note_end(self, lines: list[tuple[str, str, str | None, int]], error: MeterfeedError | None) -> None:
+        counts = account.record_counts(self._plan(), lines)
+        found = account.exits(None, counts.values())
+        self.life.error = type(error).__name__ if error else None
+        self.life.guard = getattr(error, "guard", None)
+        self.life.exit_code = int(worst(found | ({Exit(error.exit_code)} if error else set())))
+        open_states = (State.PLANNED, State.IN_DOUBT, State.IN_FLIGHT)
+        seen = sum(n for _, _, _, n in lines)
+        self.life.settled = seen == len(self.work.records) and not any(line[1] in open_states for line in lines)
+
+    def _plan(self) -> Plan:
+        counts = {kind: KindPlan() for kind in Kind}
+        for phase, frame in self.work.frames.items():
+            verb = {"C": "create", "U": "update", "R": "release"}[phase.value[0].upper() if phase != Phase.REPLACE_RESOURCES else "U"]
+            counts[MANNERS[phase].kind] = counts[MANNERS[phase].kind].plus(KindPlan(**{verb: frame.height}))
+        return Plan("d", counts, {p: f.height for p, f in self.work.frames.items()}, 1, 1)
+
+    def _client(self) -> ApiClient:
+        return ApiClient(
+            BASE, "http://127.0.0.1:9/connect/token", CLIENT_ID, Secret(CLIENT_SECRET),
+            transport=_Carrier(self), monotonic=self.loop.time, sleep=asyncio.sleep, random=self.chance.random,
+            deadline_seconds=40.0, trace_header="x-attempt",
+        )
+
+
+class _Carrier(httpx.AsyncBaseTransport):
+    """Carries requests to the sandbox and notes them; once on its way, a request does not need its sender."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._of = simulation
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        of = self._of
+        of.step()  # nothing has left
+        sent = Sent(
+            life=of.number, time=of.now(), method=request.method, path=request.url.path,
+            trace=request.headers.get("x-attempt"), body=request.content,
+        )
+        if sent.changes:
+            sent.intent = of.witness.intent(sent.trace)
+        of.sent.append(sent)
+        carrying = asyncio.create_task(of.inner.handle_async_request(request))
+        of.serving.add(carrying)
+        carrying.add_done_callback(lambda task: (of.serving.discard(task), task.cancelled() or task.exception()))
+        try:
+            response = await asyncio.shield(carrying)
+        finally:
+            sent.ended = of.now()
+        of.step()  # answered, and nobody read it
+        return response
+
+
+def simulate(one: Schedule, folder: Path) -> Evidence:
+    """Live through a schedule."""
+    return Simulation(one, folder).run()
