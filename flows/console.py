@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
 from schemas.masking import printable
@@ -61,27 +62,28 @@ class PlainLines:
         self._stream = stream
         self._clock = clock
         self._last: Notice | None = None
-        self._began = self._said = clock()
+        self._began = self._said = self._heard = clock()
 
     def notice(self, notice: Notice) -> None:
         """Take note of progress; says so when the stage changed or ten seconds went by."""
         now = self._clock()
         if self._last is None or self._last.stage != notice.stage:
-            self._end_stage(now)
-            self._began = self._said = now
+            self._end_stage()
+            # What happened since the last word of the stage before belongs to this one.
+            self._began, self._said = self._heard, now
         elif now - self._said >= PLAIN_EVERY:
             self._said = now
             self._say(f"{_amount(notice)}{_pace(notice, now - self._began)}", notice.stage)
-        self._last = notice
+        self._last, self._heard = notice, now
 
     def close(self) -> None:
         """End the stage under way."""
-        self._end_stage(self._clock())
+        self._end_stage()
         self._last = None
 
-    def _end_stage(self, now: float) -> None:
+    def _end_stage(self) -> None:
         if self._last is not None:
-            self._say(f"{_amount(self._last)} in {now - self._began:.1f} s", self._last.stage)
+            self._say(f"{_amount(self._last)} in {self._heard - self._began:.1f} s", self._last.stage)
 
     def _say(self, text: str, stage: str) -> None:
         print(printable(f"{stage}: {text}"), file=self._stream, flush=True)
@@ -89,7 +91,8 @@ class PlainLines:
 
 def _amount(notice: Notice) -> str:
     of = f" of {notice.total:,}" if notice.total is not None and notice.total != notice.done else ""
-    return f"{notice.done:,}{of} {notice.unit}"
+    unit = notice.unit.removesuffix("s") if notice.done == 1 and not of else notice.unit
+    return f"{notice.done:,}{of} {unit}"
 
 
 def _pace(notice: Notice, seconds: float) -> str:
@@ -117,7 +120,7 @@ class Bars:
     """A bar for each stage, with rate and time left; the time left follows the last half minute."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
             TextColumn("{task.description:<10}", markup=False),
@@ -125,7 +128,6 @@ class Bars:
             TextColumn("{task.fields[amount]}", markup=False),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TimeElapsedColumn(),
             console=console,
         )
         self._tasks: dict[str, Any] = {}
@@ -157,9 +159,11 @@ class Bars:
         self._progress.stop()
 
     def _finish(self, notice: Notice) -> None:
-        """A stage whose total was not known is complete at what it reached."""
-        if notice.total is None:
-            self._progress.update(self._tasks[notice.stage], total=max(1, notice.done))
+        """A stage whose total was not known is complete at what it reached; its rate is that of all of it."""
+        task = self._progress.tasks[self._tasks[notice.stage]]
+        rate = f"{notice.done / task.elapsed:,.0f}/s" if task.elapsed else ""
+        total = max(1, notice.done) if notice.total is None else notice.total
+        self._progress.update(task.id, total=total, rate=rate)
 
 
 @contextmanager
@@ -240,9 +244,15 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"digest      {printable(str(summary.extra['plan_digest']))}"
     for name, path in asdict(summary.artifacts).items():
         if path:
-            yield f"{name:<11} {printable(path)}"
+            yield f"{name:<11} {printable(_near(path))}"
     if summary.run_id:
         yield f"run         {printable(summary.run_id)}"
+
+
+def _near(path: str) -> str:
+    """A path as one would type it from here."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _rows_table(summary: Summary) -> Table | None:

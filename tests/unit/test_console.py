@@ -109,6 +109,15 @@ def test_a_path_is_not_broken_over_lines():
     assert path in shown(summary(artifacts=Artifacts(report=path)))
 
 
+def test_a_path_is_shown_as_one_would_type_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = shown(
+        summary(artifacts=Artifacts(report=f"{tmp_path}/runs/report.html", quality="/elsewhere/quality.html"))
+    )
+    assert "report      runs/report.html" in text
+    assert "quality     /elsewhere/quality.html" in text
+
+
 def test_many_rules_are_cut_to_the_most_frequent():
     text = shown(summary(violations={f"rule_{number:02}": number for number in range(1, 21)}))
     assert "rule_20" in text
@@ -152,9 +161,15 @@ def test_plain_lines_say_each_stage_once():
     for done in range(1, 101):
         clock.now += 0.01
         lines.notice(Notice("read", done, None, "rows"))
+    clock.now += 2
+    lines.notice(Notice("plan", 1, None, "partitions"))
     lines.notice(Notice("send", 1, 2, "records"))
     lines.close()
-    assert stream.getvalue().splitlines() == ["read: 100 rows in 1.0 s", "send: 1 of 2 records in 0.0 s"]
+    assert stream.getvalue().splitlines() == [
+        "read: 100 rows in 1.0 s",
+        "plan: 1 partition in 2.0 s",
+        "send: 1 of 2 records in 0.0 s",
+    ]
 
 
 def test_plain_lines_tell_of_a_long_stage_every_ten_seconds_with_the_time_left():
