@@ -194,7 +194,7 @@ def _in_degrees(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
             return rows
         return rows.with_columns(pl.col(north).alias("latitude"), pl.col(east).alias("longitude"))
     # Halves and gaps go in as NaN and come out so; what lies outside the projection comes out infinite.
-    longitude, latitude = _to_degrees(section.crs).transform(_on_earth(rows[east]), _on_earth(rows[north]))
+    longitude, latitude = to_degrees(section.crs).transform(_on_earth(rows[east]), _on_earth(rows[north]))
     return rows.with_columns(_finite("latitude", latitude), _finite("longitude", longitude))
 
 
@@ -208,7 +208,7 @@ def _finite(name: str, values: Any) -> pl.Series:
 
 
 @lru_cache(maxsize=16)
-def _to_degrees(crs: str) -> Any:
+def to_degrees(crs: str) -> Any:
     """A transformer from the profile's reference system to WGS 84, east before north on both sides.
 
     Raises:
