@@ -22,7 +22,7 @@ from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import Notice, RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
-from pipeline.session import Session
+from pipeline.session import SETTLED, Session
 from schemas.details import GuardCheck
 from schemas.errors import ApiUnavailable, MeterfeedError
 from schemas.ledger import RunRow
@@ -115,6 +115,8 @@ async def apply(order: Order, ports: Ports) -> Summary:
     """Do exactly the plan that was shown. Naming it by its digest approves it; by its run id does not."""
     async with _session(order, ports) as session:
         run, shelf, made, checks = await session.take_up(order.run or "")
+        if run.state == SETTLED:
+            return skipped(order.command, run, ports.world)
         await session.sign_in()
         await session.settle_the_past()
         with shelf:
