@@ -1,0 +1,1 @@
+"""The pages in a real browser. Needs Debian's chromium; skips, and says so, without it."""
