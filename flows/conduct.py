@@ -21,10 +21,14 @@ from flows import console, logs, signals
 from flows.endings import Interrupted, ending, interrupted_by
 from flows.settings import Needs, Settings, load_settings
 from flows.signals import Stop
+from schemas.outcomes import VERDICTS, Exit
 from schemas.summary import Summary
 
 if TYPE_CHECKING:
     from pipeline.ports import Notice
+
+SHOW_CURSOR = b"\x1b[?25h"
+"""Progress bars hide it."""
 
 Work = Callable[["Session"], Awaitable[Summary]]
 
@@ -106,9 +110,12 @@ def _carried_out(
 
     def at_once(code: int) -> None:
         """The second signal: no time for more than the bare ending, written past every buffer."""
+        if sys.stderr.isatty():
+            os.write(2, SHOW_CURSOR)
         if as_json:
             gone = ending(KeyboardInterrupt(), command=command, environment=environment).to_json()
-            os.write(1, (json.dumps({**gone, "exit_code": code}) + "\n").encode())
+            gone |= {"exit_code": code, "verdict": VERDICTS[Exit(code)]}
+            os.write(1, (json.dumps(gone) + "\n").encode())
 
     logs.configure(None)
     try:

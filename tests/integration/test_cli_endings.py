@@ -126,6 +126,31 @@ def test_the_sandbox_serves_until_a_signal_and_prints_its_settings_once(tmp_path
     assert settings["METERFEED_BASE_URL"].startswith("http://127.0.0.1:")
 
 
+@pytest.mark.parametrize(("second", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_second_signal_ends_at_once_and_still_prints_one_object(tmp_path, second, code):
+    script = f"""
+import signal
+from flows.conduct import conduct
+from flows.settings import Needs
+
+async def work(session):
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.{second})
+
+conduct("sync", work, as_json=True, needs=Needs.NOTHING)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "METERFEED_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit_code"], document["command"]) == (code, code, "sync")
+
+
 def test_a_port_that_is_taken_is_said(meterfeed, api):
     document = meterfeed("sandbox", "--port", api.port, "--json").document
     assert document["exit_code"] == 2
