@@ -178,6 +178,24 @@ class ParquetRows:
 _EXPANSION: Final = "If that is right, raise [guards] expansion."
 
 
+def look_at_parquet(place: Place, name: str, rows: int) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+    """The columns (`name`, `kind`, `type`) and the first rows as text, columns named by their number from 0."""
+    with _answers({"url": place.url, "read": None}, name) as frames:
+        (about,) = [json.loads(payload) for payload in frames]
+    columns: list[dict[str, Any]] = about["columns"]
+    headers = [str(column["name"]) for column in columns]
+    wanted = list(range(1, min(rows, about["rows"]) + 1))
+    parts: list[Any] = []
+    if wanted:
+        with _answers({"url": place.url, "read": headers, "rows": wanted}, name) as frames:
+            parts = [pl.from_arrow(pa.ipc.open_stream(payload).read_all()) for payload in frames]
+    names = [str(at) for at in range(len(headers))]
+    if not parts:
+        return columns, pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    sample: pl.DataFrame = pl.concat(parts).drop(BAD)
+    return columns, sample.rename(dict(zip(headers, names, strict=True)))
+
+
 def _without_multiline(profile: Profile) -> Profile:
     """`[file] multiline` is about quotes in CSV; a Parquet file need not have those columns."""
     return profile.model_copy(update={"file": profile.file.model_copy(update={"multiline": ()})})
