@@ -1,76 +1,160 @@
-"""The main job as a Prefect flow. Prefect starts it, shows it and keeps its verdict; the ledger is the truth.
+"""The main job as a Prefect flow: exports or an inbox, planned and applied, with a person's approval if need be.
 
-Parameters are names and paths, never rows: Prefect stores them. Secrets come from the environment of the
-worker. Nothing is retried here, because there is one retry layer and it is in the sender.
+Parameters are names, paths and switches, never values: Prefect stores them in clear text.
 """
 
 from __future__ import annotations
 
-import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import apause_flow_run
+from prefect.input import RunInput
 
-from flows import logs
 from flows.artifact import summary_markdown
-from flows.endings import ending
-from flows.settings import load_settings
-from schemas.outcomes import Exit
+from flows.conduct_flow import FINE, carried_out, conducted, name_after, report, run_name, state_of, told
+from flows.endings import usage_ending
+from flows.inbox import Waiting, look_into
+from flows.progress import Progress
+from flows.settings import Settings
+from pipeline.ending import together
+from schemas.outcomes import VERDICTS, Exit
 from schemas.summary import Summary
 
-ARTIFACT_KEY = "meterfeed-sync"
-_FINE = (Exit.OK, Exit.DONE_WITH_REJECTS)
+POLL_SECONDS = 5
+__all__ = ["Approval", "state_of", "sync"]
+
+
+class Approval(RunInput):
+    """What a person types to let a plan through its guards: the digest that was shown."""
+
+    digest: str
 
 
 @task(name="load", retries=0, cache_policy=NO_CACHE, persist_result=False)
-async def load(exports: list[str], profiles: list[str], environment: str, approve: str | None) -> Summary:
-    """Plan and apply; whatever happens becomes a summary."""
-    try:
-        from flows.wiring import carry_out
-
-        settings = load_settings({**os.environ, "METERFEED_ENVIRONMENT": environment})
-        logs.configure(settings.data_dir)
-        return await carry_out("sync", exports=exports, profiles=profiles, approve=approve, settings=settings)
-    except Exception as error:  # noqa: BLE001  # as in flows/conduct.py: every ending becomes a summary
-        return ending(error, command="sync", environment=environment)
+async def load(
+    exports: list[str], profiles: list[str], environment: str, approve: str | None, account: str | None
+) -> Summary:
+    """Plan and apply the exports as one run; whatever happens becomes a summary."""
+    return await carried_out(
+        "sync", environment=environment, account=account, exports=exports, profiles=profiles, approve=approve
+    )
 
 
-@task(name="report", retries=0, cache_policy=NO_CACHE, persist_result=False)
-async def report(summary: Summary) -> None:
-    """Leave the account as an artifact."""
-    await acreate_markdown_artifact(summary_markdown(summary), key=ARTIFACT_KEY, description=summary.verdict)
+@task(name="look into the inbox", retries=0, cache_policy=NO_CACHE, persist_result=False)
+async def look(inbox: str, environment: str, account: str | None) -> Waiting | Summary:
+    """What is new in the inbox; a summary when it cannot be told."""
+    found: list[Waiting] = []
+
+    async def work(settings: Settings, _progress: Progress, _stopping: Callable[[], bool]) -> Summary:
+        found.append(look_into(inbox, settings))
+        return Summary(None, "sync", environment, Exit.OK, VERDICTS[Exit.OK])
+
+    summary = await conducted("sync", work, environment=environment, account=account)
+    return found[0] if found else summary
 
 
-@flow(name="meterfeed-sync", flow_run_name="sync-{environment}", retries=0, persist_result=False)
+@task(name="apply", retries=0, cache_policy=NO_CACHE, persist_result=False)
+async def apply(digest: str, environment: str, account: str | None) -> Summary:
+    """Do exactly the plan a person approved."""
+    return replace(
+        await carried_out("apply", environment=environment, account=account, run=digest), command="sync"
+    )
+
+
+@flow(name="meterfeed-sync", flow_run_name=run_name, retries=0, persist_result=False)
 async def sync(
-    exports: list[str], profiles: list[str], environment: str = "sandbox", approve: str | None = None
+    profiles: list[str],
+    exports: list[str] | None = None,
+    environment: str = "sandbox",
+    approve: str | None = None,
+    inbox: str | None = None,
+    approval_hours: float = 0.0,
+    account: str | None = None,
 ) -> State[Any]:
-    """Plan and apply exports, as `meterfeed sync` does.
+    """Plan and apply, as `meterfeed sync` does.
 
     Args:
-        exports: paths, globs or URLs, reachable from the worker.
         profiles: paths, or names under data/profiles.
+        exports: paths, globs or URLs, reachable from the worker; all of them are one run.
         environment: sandbox or production.
         approve: digest of a plan a person let through its guards.
+        inbox: instead of exports, a folder or prefix: each new file is a run of its own, in order of the names.
+        approval_hours: how long a plan stopped by a guard waits for a person; 0: it fails at once.
+        account: name of a `MeterfeedAccount` block that overlays the worker's environment.
 
     Returns:
         Completed for exit codes 0 and 10, else Failed; the verdict is its message.
     """
-    summary = await load(exports, profiles, environment, approve)
+    if bool(exports) == bool(inbox):
+        return await told(usage_ending("Give either exports or an inbox.", command="sync"))
+    if inbox:
+        summary = await _from_inbox(inbox, profiles, environment, approval_hours, account)
+    else:
+        summary = await load(exports or [], profiles, environment, approve, account)
+        summary = await _with_approval(summary, environment, approval_hours, account)
+    await name_after(summary, profiles)
+    return await told(summary)
+
+
+async def _from_inbox(
+    inbox: str, profiles: list[str], environment: str, hours: float, account: str | None
+) -> Summary:
+    """Every new file, one run after the other; ends at the first that does not end well: the later rest on it."""
+    found = await look(inbox, environment, account)
+    if isinstance(found, Summary):
+        return found
+    if not found.new:
+        counts = {"new": 0, "known": found.known, "growing": found.growing}
+        return Summary(None, "sync", environment, Exit.OK, _nothing(found), extra={"inbox": counts})
+    summaries = []
+    for url in found.new:
+        summary = await load([url], profiles, environment, None, account)
+        summaries.append(await _with_approval(summary, environment, hours, account))
+        if Exit(summaries[-1].exit_code) not in FINE:
+            break
+    return (
+        summaries[0]
+        if len(found.new) == 1
+        else together("sync", environment, summaries, planned=len(found.new))
+    )
+
+
+def _nothing(found: Waiting) -> str:
+    if found.growing:
+        return f"{found.growing} file(s) in the inbox may still be growing; the next run takes them."
+    return f"Nothing in the inbox is new; {found.known} file(s) were loaded before."
+
+
+async def _with_approval(summary: Summary, environment: str, hours: float, account: str | None) -> Summary:
+    """Let a person look at a plan that a guard stopped; the lock is not held meanwhile."""
+    digest = summary.extra.get("plan_digest")
+    guarded = summary.exit_code == Exit.GUARD and summary.error is not None
+    if not (hours and digest and guarded) or (summary.error and summary.error.kind != "GuardError"):
+        return summary
     await report(summary)
-    get_run_logger().info("%s (exit %d)", summary.verdict, summary.exit_code)
-    return state_of(summary)
+    shown = Approval.with_initial_data(description=_question(summary, digest))
+    try:
+        answer = await apause_flow_run(
+            wait_for_input=shown, timeout=max(1, round(hours * 3600)), poll_interval=POLL_SECONDS
+        )
+    except FlowPauseTimeout:
+        get_run_logger().warning("nobody approved the plan in time")
+        return summary
+    if answer.digest.strip() != digest:
+        get_run_logger().warning("the digest that was typed is not that of this plan")
+        return summary
+    started = time.monotonic()
+    applied = await apply(digest, environment, account)
+    get_run_logger().info("the approved plan was applied in %.0f s", time.monotonic() - started)
+    return applied
 
 
-def state_of(summary: Summary) -> State[Any]:
-    """The state of the flow run, from the same truth table as the exit code of the command."""
-    code = Exit(summary.exit_code)
-    told = {"run_id": summary.run_id, "exit_code": int(code), "verdict": summary.verdict}
-    make, name = (Completed, "Completed") if code in _FINE else (Failed, "Failed")
-    if code != Exit.OK:
-        name = code.name.replace("_", " ").capitalize()
-    return make(name=name, message=f"{summary.verdict} (exit {int(code)})", data=told)
+def _question(summary: Summary, digest: str) -> str:
+    return f"{summary_markdown(summary)}\nTo let this plan through, and no other, type its digest:\n\n`{digest}`\n"

@@ -225,7 +225,7 @@ def together(command: str, environment: str, runs: Sequence[Summary], *, planned
             "runs": [
                 {
                     "run_id": run.run_id,
-                    "export": run.sources[0].name,
+                    "export": run.sources[0].name if run.sources else None,
                     "exit_code": int(run.exit_code),
                     "skipped": "already_done" in run.extra,
                     "report": run.artifacts.report,

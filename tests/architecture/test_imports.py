@@ -21,7 +21,7 @@ MAY_IMPORT = {
 """For each package, which of the others it may import."""
 
 LIBRARY_IS_FOR = {
-    "prefect": ("flows/*_flow.py",),
+    "prefect": ("flows/*_flow.py", "flows/blocks.py", "flows/serving.py"),
     "prefect_ray": ("flows/*_flow.py",),
     "typer": ("flows/*",),
     "rich": ("flows/*",),

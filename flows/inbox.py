@@ -1,0 +1,75 @@
+"""New files in a folder or under a bucket prefix, each picked up once.
+
+What was picked up is known by content (SHA-256) and remembered by the ledger alone: a file may be renamed, delivered
+twice or left lying, and a lost Prefect server forgets nothing. A file that did not come to its end is new still.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.exports import fingerprint
+from connectors.exports.places import LocalPlace, Place, find_places
+from connectors.ledger.store import read_ledger
+from flows.settings import Settings
+from schemas.errors import ExportError, SettingsError
+
+PICKED_UP: Final = ("settled", "superseded")
+"""States of a run whose files are done with: loaded, or overtaken by a newer full export."""
+
+STILL_SECONDS: Final = 30.0
+"""A file on a disk that was changed more recently may still be growing; the next run takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What lies in an inbox: URLs of new files by name, how many were loaded before, how many still grow."""
+
+    new: tuple[str, ...]
+    known: int
+    growing: int
+
+
+def look_into(inbox: str, settings: Settings, *, still_seconds: float = STILL_SECONDS) -> Waiting:
+    """What is new in `inbox`; two files of the same content count once.
+
+    Raises:
+        SettingsError: the folder is not there, which is not the same as being empty.
+        ExportError: something in it cannot be read.
+    """
+    places = _places(inbox)
+    seen = _picked_up(settings) if places else set()
+    loaded, new, growing = set(seen), [], 0
+    for place in places:
+        if isinstance(place, LocalPlace) and time.time() - place.path.stat().st_mtime < still_seconds:
+            growing += 1
+            continue
+        digest, _ = fingerprint(place.url)
+        if digest not in loaded:
+            loaded.add(digest)
+            new.append(place.url)
+    return Waiting(tuple(new), len(places) - len(new) - growing, growing)
+
+
+def _places(inbox: str) -> list[Place]:
+    from pathlib import Path
+
+    local = "://" not in inbox
+    if local and not Path(inbox).is_dir():
+        raise SettingsError("The inbox is not a folder.", cure="Make it, or mount it on this worker.")
+    try:
+        return find_places([inbox])
+    except ExportError as error:
+        if error.message.endswith(("holds no export.", "fits no object in its store.")):
+            return []
+        raise
+
+
+def _picked_up(settings: Settings) -> set[str]:
+    ledger = read_ledger(settings.ledger.get_secret_value())
+    if ledger is None:
+        return set()
+    done = [run for state in PICKED_UP for run in ledger.runs(state=state, limit=1_000_000)]
+    return {source.sha256 for run in done for source in ledger.sources(run.run_seq)}
