@@ -116,8 +116,9 @@ def _plan_partition(
     draft: _Draft,
 ) -> None:
     spool = judged.spool
-    folded = fold(spool.read(ROWS, partition), spool.read(CONTESTED, partition), folding)
-    judged.take_folded(folded)
+    rows = spool.read(ROWS, partition)
+    folded = fold(rows, spool.read(CONTESTED, partition), folding)
+    judged.take_folded(rows, folded)
     if folded.provenance.height:
         spool.append(PROVENANCE, _in_partition(folded.provenance, partition, spool.partitions))
     users = []

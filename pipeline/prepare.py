@@ -19,9 +19,10 @@ from pipeline.records import Folded
 from pipeline.validation import judge
 from schemas.details import RuleNote
 from schemas.errors import ProfileError
+from schemas.meter_points import SCHEMES
 from schemas.profile import Profile
 from schemas.reference import Reference
-from schemas.rules import Rulebook
+from schemas.rules import CHECK_DIGIT, Rulebook
 from schemas.summary import RowCounts
 
 ROWS = "rows"
@@ -76,8 +77,10 @@ class Judged:
     shapes: Sequence[RowShape]
     rule_notes: tuple[RuleNote, ...] = ()
 
-    def take_folded(self, folded: Folded) -> None:
+    def take_folded(self, rows: pl.DataFrame, folded: Folded) -> None:
         """Add what is known only when all rows of a customer are together."""
+        held_back = folded.violations.filter(pl.col("severity") == "quarantine")["row"]
+        self.gauge.add_customers(rows.filter(~pl.col("row").is_in(held_back.implode())))
         self.tally.duplicate += folded.counts.duplicate
         self.tally.mapped += folded.counts.mapped
         self.tally.quarantined += folded.counts.quarantined
@@ -180,9 +183,8 @@ def judge_exports(
         ExportError: an export is not what its profile says; nothing was sent.
     """
     files = [export.name for export in exports]
-    judged = Judged(
-        Tally(), spool, QualityGauge(files), [], [], profiles, [RowShape.of(profile) for profile in profiles]
-    )
+    gauge = _gauge(files, profiles, reference)
+    judged = Judged(Tally(), spool, gauge, [], [], profiles, [RowShape.of(profile) for profile in profiles])
     for export, profile in zip(exports, profiles, strict=True):
         rulebook = rulebook_of(export, profile, environment, reference)
         alarms = Alarms(export.name, rulebook)
@@ -193,6 +195,16 @@ def judge_exports(
             world.notice(Notice("judge", judged.tally.read, None, "rows"))
         alarms.raise_if_damaged()
     return judged
+
+
+def _gauge(files: Sequence[str], profiles: Sequence[Profile], reference: Reference) -> QualityGauge:
+    """What measures the rows; check digits only where a scheme has one."""
+    schemes = [SCHEMES[name] for profile in profiles if (name := profile.meter_point.scheme)]
+    return QualityGauge(
+        files,
+        check_digit_rule=CHECK_DIGIT if any(scheme.check_digit for scheme in schemes) else None,
+        test_areas={area.name: area.outline for area in reference.test_areas},
+    )
 
 
 def _take(

@@ -113,6 +113,7 @@ class QualityGauge:
         files: display names of the exports, by source number.
         rule_columns: which canonical columns a rule looks at, for the shapes in examples; default: `RULES`.
         check_digit_rule: the rule that says a check digit is wrong; None when the scheme has none.
+        test_areas: name to WKT polygon (longitude before latitude).
     """
 
     def __init__(
@@ -121,10 +122,12 @@ class QualityGauge:
         *,
         rule_columns: Mapping[str, Sequence[str]] | None = None,
         check_digit_rule: str | None = CHECK_DIGIT,
+        test_areas: Mapping[str, str] | None = None,
     ) -> None:
         self._files = tuple(files)
         self._rule_columns = rule_columns or {rule.name: rule.columns for rule in RULES}
         self._check_digit_rule = check_digit_rule
+        self._test_areas = {name: shapely.from_wkt(wkt) for name, wkt in sorted((test_areas or {}).items())}
         self._rows = 0
         self._quarantined = 0
         self._without_coordinates = 0
@@ -161,29 +164,29 @@ class QualityGauge:
         """Count violations found later, between batches (conflicts), in rows that broke nothing before."""
         self._count_rules(_once(violations), None)
 
-    def add_customers(self, rows: pl.DataFrame, test_areas: Mapping[str, str]) -> None:
-        """Count the customers of one partition: mapped rows, all rows of a customer in the same partition.
+    def add_customers(self, rows: pl.DataFrame) -> None:
+        """Count the customers of one partition: good rows, all rows of a customer in the same partition.
 
         Args:
-            rows: `user`, and `meter_point`, `latitude`, `longitude` where the export has them.
-            test_areas: name to WKT polygon (longitude before latitude).
+            rows: `user`, or its hash `user_key`, and `meter_point`, `latitude`, `longitude` where the
+                export has them.
         """
         self._customers_counted = True
-        has_meter_point = (
-            pl.col("meter_point").is_not_null().any() if "meter_point" in rows.columns else pl.lit(False)
-        )
-        inside = _inside_areas(rows, test_areas)
+        user = "user_key" if "user_key" in rows.columns else "user"
+        has_meter_point = "meter_point" in rows.columns
+        compensable = pl.col("meter_point").is_not_null().any() if has_meter_point else pl.lit(value=False)
+        areas = [_inside(rows, area).alias(f"area:{name}") for name, area in self._test_areas.items()]
         by_user = (
-            rows.select("user", *(["meter_point"] if "meter_point" in rows.columns else []))
-            .with_columns(inside)
-            .group_by("user")
-            .agg(has_meter_point.alias("compensable"), *(pl.col(area.name).any() for area in inside))
+            rows.select(user, *(["meter_point"] if has_meter_point else []))
+            .with_columns(areas)
+            .group_by(user)
+            .agg(compensable.alias("compensable"), *(pl.col(area.name).any() for area in areas))
         )
         self._customers["total"] += by_user.height
         for name in by_user.columns[1:]:
             self._customers[name] += int(by_user[name].sum())
-        areas = [area.name for area in inside]
-        self._customers["in_test_area"] += by_user.select(pl.any_horizontal(False, *areas).sum()).item()
+        anywhere = pl.any_horizontal(pl.lit(value=False), *(area.name for area in areas))
+        self._customers["in_test_area"] += int(by_user.select(anywhere.sum()).item())
 
     def merge(self, other: QualityGauge) -> None:
         """Add what another gauge has seen (other batches of the same run)."""
@@ -463,18 +466,10 @@ def _shares(counts: Mapping[str, int], *, smallest: int) -> tuple[Share, ...]:
     return tuple([*named, Share("other", other)] if other else named)
 
 
-def _inside_areas(rows: pl.DataFrame, test_areas: Mapping[str, str]) -> list[pl.Series]:
-    """Per area, whether each row's coordinates lie inside."""
-    if not {"latitude", "longitude"} <= set(rows.columns):
-        return []
-    return [
-        _inside(rows, shapely.from_wkt(polygon)).alias(f"area:{name}")
-        for name, polygon in sorted(test_areas.items())
-    ]
-
-
 def _inside(rows: pl.DataFrame, area: BaseGeometry) -> pl.Series:
     """Whether each row lies inside; only those in the area's bounding box are looked at closely."""
+    if not {"latitude", "longitude"} <= set(rows.columns):
+        return pl.Series("inside", [False] * rows.height, pl.Boolean)
     west, south, east, north = area.bounds
     near = pl.col("latitude").is_between(south, north) & pl.col("longitude").is_between(west, east)
     inside = rows.select(near.fill_null(value=False).alias("inside"))["inside"]

@@ -215,9 +215,9 @@ def test_customers_with_a_meter_point_are_compensable_and_those_in_an_area_are_c
             "longitude": [15.95, 10.0, 15.65, None, 15.95],
         }
     )
-    gauge = QualityGauge(["a.csv"])
-    gauge.add_customers(rows, AREAS)
-    gauge.add_customers(rows.with_columns(pl.col("user") + "2"), AREAS)
+    gauge = QualityGauge(["a.csv"], test_areas=AREAS)
+    gauge.add_customers(rows)
+    gauge.add_customers(rows.with_columns(pl.col("user") + "2"))
     customers = gauge.figures().customers
     assert customers is not None
     assert (customers.total, customers.compensable, customers.in_test_area) == (8, 4, 6)
@@ -229,8 +229,8 @@ def test_customers_never_counted_are_not_known():
 
 
 def test_exports_without_coordinates_have_nobody_in_a_test_area():
-    gauge = QualityGauge(["a.csv"])
-    gauge.add_customers(pl.DataFrame({"user": ["a", "b"]}), AREAS)
+    gauge = QualityGauge(["a.csv"], test_areas=AREAS)
+    gauge.add_customers(pl.DataFrame({"user_key": [1, 2, 2]}))
     customers = gauge.figures().customers
     assert customers is not None
     assert (customers.total, customers.compensable, customers.in_test_area) == (2, 0, 0)
@@ -261,9 +261,9 @@ def test_batches_and_their_order_do_not_matter(cuts, order):
 
 
 def test_figures_survive_json():
-    gauge = QualityGauge(["a.csv"])
+    gauge = QualityGauge(["a.csv"], test_areas=AREAS)
     gauge.add_rows(canonical(30), broken((2, FORM), (2, PAIRS)))
-    gauge.add_customers(canonical(30), AREAS)
+    gauge.add_customers(canonical(30))
     figures = gauge.figures()
     assert QualityFigures.from_json(json.loads(json.dumps(figures.to_json()))) == figures
 
