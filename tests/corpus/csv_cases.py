@@ -277,6 +277,18 @@ def _quotes() -> Iterator[Case]:
                 unreadable={4: None},
                 heights={4: span + 1},
             )
+    for span in (1, 5, 20):  # the column may hold line breaks, but not whole rows: they would be lost (T2)
+        lines = rows(span + 4)
+        lines[2] = row(3, Adresse='"Påfunnveien 3')
+        lines[2 + span] = row(3 + span, Adresse='Påfunnveien 5"')
+        yield Case(
+            name=f"a stray quote in an address closed {span} lines later",
+            fault="CS7",
+            content=csv_of(lines),
+            rows=span + 4,
+            unreadable={4: None},
+            heights={4: span + 1},
+        )
     lines = rows(6)
     lines[2] = row(3, Merknad='"åpen')
     yield Case(

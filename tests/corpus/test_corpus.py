@@ -29,6 +29,10 @@ DIFFERENT = {
         for column in ("Merknad", "Kundenr")
         for span in (2, 3, 10, 100, 1000)
     },
+    **{
+        f"CS7 a stray quote in an address closed {span} lines later": "whole rows vanish where breaks are legal"
+        for span in (1, 5, 20)
+    },
     "CS7 a quote that never closes": "only the line it opens on is set aside",
     "CS7 a quote that never closes in an address": "only the line it opens on is set aside",
     "CS9 a header of two megabytes": "the header is cut, every row is then unreadable",
