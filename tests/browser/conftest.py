@@ -25,9 +25,9 @@ ARGUMENTS = [
 EXAMPLES = ("mixed", "clean", "stopped", "hostile")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, once per test process."""
+    """Chromium, for one module: while it runs no other test could have an event loop of its own."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
         pytest.skip(
