@@ -16,7 +16,7 @@ from connectors.reports.history import Document, count_at, counts_at, text_at
 from connectors.reports.maps import CLASSES, coarse_map
 from connectors.reports.page import render
 from connectors.reports.reconciliation import Tile
-from connectors.reports.verdict import Verdict
+from connectors.reports.verdict import Verdict, capitalised
 from schemas.details import RuleNote, RunDetails
 from schemas.errors import AccountError
 from schemas.outcomes import Exit
@@ -140,7 +140,7 @@ def _verdict(summary: Summary, quality: QualityFigures, rules: Sequence[RuleView
         word="Data quality",
         headline=headline,
         why=_cause(worst, quality),
-        next=_cure(worst, quality),
+        next=capitalised(_cure(worst, quality)),
     )
 
 

@@ -40,8 +40,13 @@ def verdict_of(summary: Summary, details: RunDetails) -> Verdict:
         word=words.status_word(summary.exit_code),
         headline=printable(summary.verdict)[:SENTENCE_LIMIT],
         why=printable(error.message)[:SENTENCE_LIMIT] if error else _why(summary),
-        next=_next_step(summary, details),
+        next=capitalised(_next_step(summary, details)),
     )
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
 
 
 def _why(summary: Summary) -> str:
