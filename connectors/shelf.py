@@ -13,7 +13,7 @@ import polars as pl
 
 from connectors.artifacts import RunFolder
 from connectors.quarantine import write_quarantine
-from connectors.reports import write_run_reports
+from connectors.reports import write_index, write_run_reports
 from connectors.reports.tables import OUTCOMES, VIOLATIONS, writing_table
 from connectors.spool import Spool
 from schemas.details import RunDetails
@@ -122,7 +122,9 @@ class FileRunShelf:
         previous: Mapping[str, Any] | None,
         history: Sequence[Mapping[str, Any]] = (),
     ) -> Artifacts:
-        """Write the pages and `summary.json`."""
-        return write_run_reports(
+        """Write the pages and `summary.json`, and the index over all runs again."""
+        artifacts = write_run_reports(
             self.path, summary, details=details, quality=quality, previous=previous, history=history
         )
+        write_index(self.path.parent)
+        return artifacts
