@@ -80,7 +80,7 @@ async def conducted(
         settings = load_settings(environ, needs=needs)
     except Exception as error:  # noqa: BLE001  # as in flows/conduct.py: every ending becomes a summary
         return ending(error, command=command, environment=environment)
-    logs.configure(settings.data_dir)
+    logs.configure(settings.data_dir, alone=True)
     progress = Progress(command)
 
     async def watched(stopping: Callable[[], bool]) -> Summary:

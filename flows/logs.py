@@ -121,10 +121,16 @@ class _PrivateFile(RotatingFileHandler):
         self.unwritten += 1
 
 
-def configure(directory: Path | None, *, level: int = logging.INFO) -> Path | None:
+def configure(directory: Path | None, *, level: int = logging.INFO, alone: bool = False) -> Path | None:
     """Send every log of this process to `directory`/meterfeed.jsonl, in place of an earlier one.
 
     Without a directory logs go nowhere, never to the terminal.
+
+    Args:
+        directory: where the file goes.
+        level: of our own loggers.
+        alone: take away what others hung on the root logger. Prefect hangs a console there when it is imported,
+            which would print the text of any exception, and with it perhaps a row.
 
     Returns:
         The path; None if it cannot be written, which is no reason not to work.
@@ -132,6 +138,8 @@ def configure(directory: Path | None, *, level: int = logging.INFO) -> Path | No
     import structlog
 
     _remove_handlers()
+    if alone:
+        logging.getLogger().handlers.clear()
     handler = _file_handler(directory) if directory else None
     handler = handler or logging.NullHandler()
     handler.setFormatter(_JsonLines())

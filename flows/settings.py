@@ -96,6 +96,7 @@ class Settings:
         concurrency: requests in flight, at most.
         rate: requests per second, at most; None for no limit of ours.
         settle: seconds before an absence is believed.
+        webhook_url: told of runs that fail; whoever knows it can write there, hence a secret.
     """
 
     environment: Environment
@@ -110,6 +111,7 @@ class Settings:
     concurrency: int
     rate: float | None
     settle: float
+    webhook_url: Secret | None = None
 
     def id_key_text(self) -> str:
         """The id key in one spelling: hex in lower case, other text as it is."""
@@ -158,6 +160,12 @@ def _url(text: str) -> str:
     if parts.scheme == "http" and not _is_loopback(host):
         raise _ValueProblemError("must be https (plain http is for loopback hosts only)")
     return text.rstrip("/")
+
+
+def _webhook(text: str) -> Secret:
+    """An address with its secret in the path or query; the rest is checked as for any URL."""
+    _url(urlsplit(_text(text))._replace(query="", fragment="").geturl())
+    return Secret(text)
 
 
 def _text(text: str) -> str:
@@ -243,6 +251,7 @@ SPEC: Final = (
     Setting("METERFEED_CONCURRENCY", _whole_between(1, 256)),
     Setting("METERFEED_RATE", _number_between(0.01, 100_000)),
     Setting("METERFEED_SETTLE", _number_between(0, 3600)),
+    Setting("METERFEED_WEBHOOK_URL", _webhook, from_file=True),
 )
 
 DEFAULTS: Final[Mapping[str, object]] = {

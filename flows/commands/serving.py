@@ -1,0 +1,85 @@
+"""Scheduled runs: `serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from flows.commands.options import AsJson, example
+from flows.conduct import Session, conduct
+from flows.settings import Needs
+from schemas.outcomes import Exit
+from schemas.summary import Summary
+
+DEFAULT: Final = Path("data/schedules.toml")
+
+
+def register(app: typer.Typer) -> None:
+    """Make the command of this module known."""
+    app.command(
+        epilog=example(
+            "meterfeed serve --schedules data/schedules.example.toml --check",
+            "meterfeed serve --schedules data/schedules.example.toml",
+        )
+    )(serve)
+
+
+def serve(
+    schedules: Annotated[
+        Path, typer.Option(metavar="FILE", help="Which flow runs when; see data/schedules.example.toml.")
+    ] = DEFAULT,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file; ask no server.")] = False,
+    save_account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Store the credentials of this environment in Prefect as a block, and stop."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=64, help="Runs at the same time.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Run the flows on their schedules until Ctrl-C; needs a Prefect server (PREFECT_API_URL)."""
+
+    async def work(session: Session) -> Summary:
+        if save_account is not None:
+            return await _save(session, save_account)
+        return await _serve(session, schedules, check=check, limit=limit)
+
+    needs = Needs.API if save_account is not None else Needs.NOTHING
+    conduct("serve", work, as_json=as_json, needs=needs, quiet=True)
+
+
+async def _serve(session: Session, file: Path, *, check: bool, limit: int) -> Summary:
+    from flows.schedules import load_schedules
+
+    schedules = load_schedules(file)
+    from flows import logs, serving
+
+    logs.configure(session.settings.data_dir, alone=True)  # Prefect's import put its own in place of ours
+    for schedule in schedules:
+        serving.check_parameters(schedule)
+    listed = [
+        {"name": one.name, "flow": one.flow, "cron": one.cron, "timezone": one.timezone} for one in schedules
+    ]
+    if check:
+        return _told(session, f"{len(schedules)} schedules are right.", schedules=listed)
+    serving.require_server()
+    automations = await serving.register_automations(session.settings)
+    verdict = f"Serving {len(schedules)} schedules until Ctrl-C."
+    session.announce(_told(session, verdict, schedules=listed, automations=automations))
+    await serving.serve(schedules, session.stop.event, limit=limit)
+    return _told(session, "No longer serving.")
+
+
+async def _save(session: Session, name: str) -> Summary:
+    from flows import blocks, serving
+
+    serving.require_server()
+    await blocks.save_account(name, session.settings)
+    return _told(session, "The account is stored as a block.", account=name)
+
+
+def _told(session: Session, verdict: str, **extra: object) -> Summary:
+    return Summary(None, "serve", session.settings.environment.value, Exit.OK, verdict, extra=dict(extra))
