@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from schemas.coordinates import number
+from schemas.coordinates import numbers
 from schemas.errors import ProfileError
 from schemas.meter_points import BLANKS, HIDDEN, SCHEMES, MeterPointScheme
 from schemas.profile import GEOGRAPHIC, LOCATION_TYPES, RESOURCE_TYPES, Profile
@@ -172,13 +172,13 @@ def _words(rows: pl.DataFrame, profile: Profile) -> list[pl.Expr]:
 
 
 # ------------------------------------------------------------------ coordinates
-def _numbers(rows: pl.DataFrame, profile: Profile) -> list[pl.Expr]:
+def _numbers(rows: pl.DataFrame, profile: Profile) -> list[pl.Series]:
     if "latitude" not in rows.columns:
         return []
-    pair = ("latitude", "longitude")
+    pair = [rows["latitude"], rows["longitude"]]
     return [
-        *(number(pl.col(name), profile.file.decimal).alias(name) for name in pair),
-        *(pl.col(name).alias(f"{name}_raw") for name in pair),
+        *(numbers(texts, profile.file.decimal) for texts in pair),
+        *(texts.alias(f"{texts.name}_raw") for texts in pair),
     ]
 
 

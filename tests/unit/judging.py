@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,13 @@ def judged(
     mapped = raw_rows([{name: value for name, value in row.items() if name in known} for row in rows])
     rulebook = Rulebook.for_profile(chosen, environment, REFERENCE)
     return judge(to_canonical(mapped, chosen, 0).rows, rulebook)
+
+
+def unscreened(rulebook: Rulebook) -> Rulebook:
+    """The same rules, with screens that find every row doubtful in every way."""
+    names = sorted(frozenset[str]().union(*(rule.screens for rule in rulebook.rules)))
+    everything = tuple(pl.col("row").is_not_null().alias(name) for name in names)
+    return dataclasses.replace(rulebook, screens=everything)
 
 
 def broken(

@@ -14,7 +14,7 @@ from pipeline.validation import judge
 from schemas.errors import AccountError
 from schemas.rows import ValidRows
 from schemas.rules import UNJUDGED, Rulebook
-from tests.unit.judging import GOOD, REFERENCE, broken, judged, profile, raw_rows
+from tests.unit.judging import GOOD, REFERENCE, broken, judged, profile, raw_rows, unscreened
 
 BAD = {**GOOD, "meter_point": "123", "latitude": "95.00001"}
 ROUGH = {**GOOD, "latitude": "60.1", "longitude": "7.3"}
@@ -99,7 +99,7 @@ def with_rule(good: pl.Expr) -> Rulebook:
         else rule
         for rule in book.rules
     ]
-    return dataclasses.replace(book, rules=tuple(rules), screens=(pl.lit(value=True),))
+    return unscreened(dataclasses.replace(book, rules=tuple(rules)))
 
 
 def test_a_rule_that_fails_on_a_row_costs_that_row_and_no_other() -> None:
@@ -109,6 +109,16 @@ def test_a_rule_that_fails_on_a_row_costs_that_row_and_no_other() -> None:
 
     assert verdict.valid_rows["row"].to_list() == [2, 4, 5]
     assert verdict.violations.rows() == [(3, UNJUDGED, "quarantine"), (6, UNJUDGED, "quarantine")]
+
+
+def test_a_screen_that_fails_makes_every_row_doubtful() -> None:
+    book = rulebook()
+    fails = pl.col("location").cast(pl.Int64, strict=True).is_null().alias("odd_user")
+    verdict = judge(
+        to_canonical(raw_rows([BAD, GOOD]), profile(), 0).rows, dataclasses.replace(book, screens=(fails,))
+    )
+
+    assert verdict.quarantined.to_list() == [2]
 
 
 def test_two_counts_that_differ_are_a_bug_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
