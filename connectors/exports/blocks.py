@@ -56,7 +56,7 @@ class WithoutFooter:
     """Hold back the last lines of a stream of blocks.
 
     Attributes:
-        footer: after the iteration, the lines held back; blank lines after them are among them.
+        footer: after the iteration, the lines held back, without blank ones after them.
     """
 
     def __init__(self, blocks: Iterator[bytes], count: int, line_end: bytes, name: str) -> None:
@@ -80,7 +80,9 @@ class WithoutFooter:
                     f"{self._name}: the last {self._count} lines that are not blank are over 4 MB long.",
                     cure="Mend [file] footer_lines, or export the file again.",
                 )
-        self.footer = [line for line in held.split(self._line_end) if line.strip(b"\r")]
+        self.footer = held.split(self._line_end)
+        while self.footer and not self.footer[-1].strip(b"\r"):
+            self.footer.pop()
         if len(self.footer) < self._count:
             raise ExportError(
                 f"{self._name} has no footer of {self._count} lines: only {len(self.footer)} follow the header.",
@@ -88,9 +90,10 @@ class WithoutFooter:
             )
 
     def _footer_start(self, text: bytes) -> int:
+        """Where the last lines begin; blank ones at the very end come on top of the count."""
         at, found = len(text), 0
         while found < self._count and at > 0:
             begin = text.rfind(self._line_end, 0, at - 1) + 1
-            found += bool(text[begin:at].strip(b"\r\n"))
+            found += bool(found or text[begin:at].strip(b"\r\n"))
             at = begin
         return at

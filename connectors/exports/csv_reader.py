@@ -150,6 +150,10 @@ def _header(
         text, at = _line_at(first, at, line_end)
     if not text.strip():
         raise _no_header(name, number)
+    if len(text) > LARGEST_RECORD:
+        raise ExportError(
+            f"{name}: the header, line {number}, is over 1 MB long.", cure="Check [file] newline."
+        )
     return number, _headers(text, file, encoding, name, number), begin, first[at:]
 
 

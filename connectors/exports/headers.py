@@ -38,7 +38,7 @@ def find_columns(headers: Sequence[str], profile: Profile, name: str, where: str
         where: the headers stand, for messages ("line 1", "the Parquet schema").
 
     Raises:
-        ExportError: a header is missing or there twice, or there are too many.
+        ExportError: a header is missing, any is there twice (empty ones may be), or there are too many.
     """
     if len(headers) > MOST_COLUMNS:
         raise ExportError(
@@ -52,7 +52,7 @@ def find_columns(headers: Sequence[str], profile: Profile, name: str, where: str
     missing = list(dict.fromkeys(header for header in asked if same(header) not in seen))
     if missing:
         raise ExportError(_missing(missing, headers, name, where), cure=_cure(missing, headers, profile))
-    twice = [header for header in dict.fromkeys(asked) if seen.count(same(header)) > 1]
+    twice = [header for header in headers if header and seen.count(same(header)) > 1]
     if twice:
         raise ExportError(
             f'{name}: the header "{twice[0]}" stands {seen.count(same(twice[0]))} times in {where}.',

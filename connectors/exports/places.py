@@ -162,9 +162,10 @@ def _is_export(name: str) -> bool:
 def _local_file(path: Path, *, within: Path | None = None) -> LocalPlace:
     """The file behind `path`; a link found in a folder may not lead out of it."""
     shown = display_name(path.name)
-    real = path.resolve()
-    if not real.exists():
-        raise ExportError(f"{shown} is a link to nothing.", cure="Deliver the file itself.")
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a link that leads to itself
+        raise ExportError(f"{shown} is a link to nothing.", cure="Deliver the file itself.") from None
     if within is not None and not real.is_relative_to(within.resolve()):
         raise ExportError(f"{shown} is a link that leads out of its folder.", cure="Name the file itself.")
     if not real.is_file():

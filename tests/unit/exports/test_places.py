@@ -90,8 +90,9 @@ def test_in11_a_link_that_is_named_or_stays_inside_is_followed(inbox):
     assert names(inbox) == ["2026.csv"]
 
 
-def test_in11_a_link_to_nothing_is_refused(inbox):
-    (inbox / "a.csv").symlink_to("nowhere.csv")
+@pytest.mark.parametrize("target", ["nowhere.csv", "a.csv"])
+def test_in11_a_link_to_nothing_or_to_itself_is_refused(inbox, target):
+    (inbox / "a.csv").symlink_to(target)
     with pytest.raises(ExportError, match="link to nothing"):
         names(inbox / "a.csv")
 
