@@ -311,8 +311,8 @@ def _comparison(summary: Summary, history: Sequence[Document]) -> dict[str, Any]
     runs = [*measured, summary.to_json()]
     shares = [_held_back(run) for run in runs]
     shown = [
-        Bar(text_at(run, "started_at")[5:10], 100 * share, words.per_cent(share), "var(--unchanged)")
-        for run, share in zip(runs, shares, strict=True)
+        Bar(day, 100 * share, words.per_cent(share), "var(--unchanged)")
+        for day, share in zip(_days(runs), shares, strict=True)
     ]
     last = shown[-1]
     shown[-1] = Bar("now", last.value, last.text, "var(--quarantined)")
@@ -326,6 +326,13 @@ def _comparison(summary: Summary, history: Sequence[Document]) -> dict[str, Any]
         "rules": _then_and_now(measured[-1], summary),
         "previous_at": text_at(measured[-1], "started_at"),
     }
+
+
+def _days(runs: Sequence[Document]) -> list[str]:
+    """Month and day of each run; the time instead when all are of one day."""
+    moments = [text_at(run, "started_at") for run in runs]
+    same_day = len({moment[:10] for moment in moments}) == 1
+    return [moment[11:16] if same_day else moment[5:10] for moment in moments]
 
 
 def _held_back(run: Document) -> float:

@@ -384,6 +384,15 @@ def _compared(then: Document, now: Document) -> Iterator[tuple[str, int | None, 
     yield "rows read", count_at(then, "rows", "read"), count_at(now, "rows", "read")
     for row_class, label in words.ROW_WORDS.items():
         yield label, count_at(then, "rows", row_class), count_at(now, "rows", row_class)
+    if record_total(then, "planned") and record_total(now, "planned"):
+        yield from _records_compared(then, now)
+    for group in ("violations", "warnings"):
+        before, after = counts_at(then, group), counts_at(now, group)
+        for name in sorted({*before, *after}):
+            yield words.sentence(name), before.get(name, 0), after.get(name, 0)
+
+
+def _records_compared(then: Document, now: Document) -> Iterator[tuple[str, int | None, int | None]]:
     for kind, label in words.KIND_LABELS.items():
         path = ("records", kind, "planned")
         if count_at(then, *path) or count_at(now, *path):
@@ -396,10 +405,6 @@ def _compared(then: Document, now: Document) -> Iterator[tuple[str, int | None, 
         count_at(now, "customers", "complete"),
     )
     yield "requests sent", count_at(then, "requests", "sent"), count_at(now, "requests", "sent")
-    for group in ("violations", "warnings"):
-        before, after = counts_at(then, group), counts_at(now, group)
-        for name in sorted({*before, *after}):
-            yield words.sentence(name), before.get(name, 0), after.get(name, 0)
 
 
 def _pace(then: float | None, now: float | None) -> str:

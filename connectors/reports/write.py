@@ -28,6 +28,8 @@ from schemas.quality import QualityFigures
 from schemas.summary import Artifacts, Summary
 
 HISTORY_SHOWN = 24
+SENDING = ("sync", "apply", "resume", "backfill", "demo")
+"""Commands whose records can be compared with each other's."""
 PAGES = ("report.html", "quality.html")
 Counts = dict[tuple[str, ...], int]
 
@@ -68,8 +70,8 @@ def write_run_reports(
         summary: the account; `artifacts` may already name files, which are kept.
         details: reasons, examples, stages, guards.
         quality: figures of the rows, or None.
-        previous: the `summary.json` of the last run of the same profile; None: the last one found in the
-            folders beside this one, if any.
+        previous: the `summary.json` of the last run of the same profile; None: the last one of its history
+            that sends, if this run does.
         history: earlier `summary.json` documents of the same profile, oldest first; none: those found in
             the folders beside this one.
 
@@ -81,9 +83,16 @@ def write_run_reports(
         StorageError: the folder cannot be written to.
     """
     earlier = history or earlier_runs(folder, summary, details)
-    if previous is None and earlier:
-        previous = earlier[-1]
+    if previous is None:
+        previous = _last_alike(earlier, summary.command)
     return _write(folder, summary, details, quality, Comparison(previous, tuple(earlier[-HISTORY_SHOWN:])))
+
+
+def _last_alike(earlier: Sequence[Document], command: str) -> Document | None:
+    """The newest run that sends, for one that does; else the newest."""
+    alike = [run for run in earlier if (text_at(run, "command") in SENDING) == (command in SENDING)]
+    found = alike or list(earlier)
+    return found[-1] if found else None
 
 
 def rebuild_reports(folder: Path) -> Artifacts:

@@ -254,6 +254,28 @@ def test_every_verdict_says_what_to_do_next(tmp_path, exit_code, says):
     assert says.split("-")[0].strip() in (folder / "report.txt").read_text().replace("`", "").lower()
 
 
+def test_a_load_is_compared_with_the_last_load_not_with_a_look_at_the_rows(tmp_path):
+    example = runs.mixed()
+    for number, (command, document) in enumerate(
+        zip(["sync", "sync", "quality"], example.history, strict=False)
+    ):
+        (tmp_path / f"before-{number}").mkdir()
+        earlier = {**document, "command": command, "run_id": f"{command}-{number}"}
+        (tmp_path / f"before-{number}" / "summary.json").write_text(json.dumps(earlier))
+    folder = written(tmp_path / "now", replace(example, previous=None, history=()))
+    assert "Compared with run sync-1" in Page((folder / "report.html").read_text()).text
+
+
+def test_records_are_not_compared_with_a_run_that_planned_none(tmp_path):
+    example = runs.mixed()
+    assert example.previous is not None
+    nothing = {kind.value: {"planned": 0, "created": 0} for kind in Kind}
+    folder = written(tmp_path, replace(example, previous={**example.previous, "records": nothing}))
+    text = Page((folder / "report.html").read_text()).text
+    assert "rows read 12 328 12 431" in text
+    assert "records created" not in text
+
+
 def test_a_plan_says_how_to_apply_it(tmp_path):
     example = runs.clean()
     folder = written(tmp_path, replace(example, summary=replace(example.summary, command="plan")))
