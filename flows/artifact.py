@@ -12,6 +12,9 @@ from schemas.masking import masked_text, printable
 from schemas.outcomes import Outcome
 from schemas.summary import Summary
 
+MOST_ROWS: Final = 500
+"""A table of exports ends there; the server stores the whole artifact."""
+_DIGEST: Final = re.compile(r"[0-9a-f]{16,128}")
 _STEERING: Final = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 
 
@@ -30,6 +33,7 @@ def summary_markdown(summary: Summary) -> str:
         if counted:
             ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
             parts.append(_table((title, "rows"), ranked))
+    parts.extend(_extra(summary))
     if summary.artifacts.report:
         parts.append(f"Report: `{printable(summary.artifacts.report).replace('`', ' ')}`")
     return "\n\n".join(parts) + "\n"
@@ -44,6 +48,26 @@ def _records(summary: Summary) -> Iterable[str]:
         for name in ("planned", *(outcome.value for outcome in Outcome))
     ]
     yield _table(("Records", *(f"{kind}s" for kind in kinds)), rows)
+
+
+def _extra(summary: Summary) -> Iterable[str]:
+    """What only some commands have: the exports of a backfill, the drift of a reconciliation, a plan's digest."""
+    runs = summary.extra.get("runs")
+    if runs:
+        rows = [
+            (run["export"] or "?", run["run_id"] or "-", "skipped" if run["skipped"] else run["exit_code"])
+            for run in runs[:MOST_ROWS]
+        ]
+        yield _table(("Export", "run", "exit code"), rows)
+        if len(runs) > MOST_ROWS:
+            yield f"and {len(runs) - MOST_ROWS:,} more exports."
+    drift = summary.extra.get("drift")
+    if drift:
+        rows = [(name, *(kinds[name] for kinds in drift.values())) for name in next(iter(drift.values()))]
+        yield _table(("Drift", *(f"{kind}s" for kind in drift)), rows)
+    digest = str(summary.extra.get("plan_digest") or "")
+    if _DIGEST.fullmatch(digest):  # printed whole: masking would take its digits for somebody's number
+        yield f"Plan: `{digest}`"
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, task
@@ -61,4 +62,6 @@ async def backfill(
         summaries.append(await load(url, profiles, environment, account, number, len(places), started))
         if Exit(summaries[-1].exit_code) not in FINE:
             break
-    return await told(together("backfill", environment, summaries, planned=len(places)))
+    total = together("backfill", environment, summaries, planned=len(places))
+    each = [run for summary in summaries for run in summary.extra.get("runs", ())]  # one account per file
+    return await told(replace(total, extra={**total.extra, "runs": each}))

@@ -1,18 +1,12 @@
-"""The Prefect flow against a real server: the same verdict as the command, an artifact, no customer in between."""
+"""The Prefect flows against a real server: the same verdict as the commands, no customer and no secret in between."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
+import re
+import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,121 +15,196 @@ import pytest
 
 from sandbox.portfolio import write_portfolio
 from sandbox.server import Sandbox
-from tests.integration.conftest import ROOT, settings_for
+from tests.integration.conftest import ID_KEY, ROOT, settings_for
+from tests.integration.prefect_server import Server, running_server
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("prefect")]
 
 PROFILE = str(ROOT / "data/profiles/nordkraft.toml")
-RUN = """
-import asyncio, json, sys
-from flows.sync_flow import sync
-state = asyncio.run(sync(**json.loads(sys.argv[1]), return_state=True))
-print(json.dumps({"type": state.type.value, "name": state.name, "message": state.message}))
-"""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A Prefect server of our own."""
-
-    url: str
-    home: Path
-
-    def ask(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{self.url}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def run(self, settings: dict[str, str], **parameters: object) -> dict[str, str]:
-        """Run the flow in a process of its own, as a worker does; its final state."""
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, json.dumps(parameters)],
-            cwd=ROOT,
-            env={
-                **_environment(self.home),
-                "PREFECT_API_URL": self.url,
-                **{f"METERFEED_{name.upper()}": value for name, value in settings.items()},
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        state: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-        return state
-
-
-def _environment(home: Path) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("METERFEED_", "PREFECT_"))
-    }
-    return {
-        **kept,
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
 
 
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Server(f"http://127.0.0.1:{port}/api", home)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=_environment(home), stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            _wait_for(server, process)
-            yield server
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+    with running_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
 
-def _wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        assert process.poll() is None, (server.home / "server.log").read_text()
-        try:
-            urllib.request.urlopen(f"{server.url}/health", timeout=1)
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError("the Prefect server did not come up")
+@pytest.fixture
+def settings(api: Sandbox, tmp_path: Path) -> dict[str, str]:
+    return {**settings_for(api), "data_dir": str(tmp_path / "runs")}
 
 
-def test_a_flow_ends_as_the_command_does_and_stores_no_customer(
-    prefect: Server, api: Sandbox, tmp_path: Path
+def export_of(path: Path, rows: int = 60, seed: int = 1, **more: Any) -> str:
+    """A small export that has lain still for a while."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_portfolio(path, rows=rows, seed=seed, damage=more.pop("damage", {}), **more)
+    old = time.time() - 3600
+    os.utime(path, (old, old))
+    return str(path)
+
+
+def test_a_flow_ends_as_the_command_does_and_stores_no_customer_and_no_secret(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
 ):
     export = tmp_path / "kunder-1.csv"
-    write_portfolio(export, rows=600, damage={"cut_point": 0.01})
-    settings = {**settings_for(api), "data_dir": str(tmp_path / "runs")}
+    export_of(export, rows=600, damage={"cut_point": 0.01})
 
-    state = prefect.run(settings, exports=[str(export)], profiles=[PROFILE], environment="sandbox")
+    state = prefect.run("sync", settings, exports=[str(export)], profiles=[PROFILE], environment="sandbox")
 
     assert (state["type"], state["name"]) == ("COMPLETED", "Done with rejects")
-    (artifact,) = prefect.ask("/artifacts/filter", {"artifacts": {"key": {"any_": ["meterfeed-sync"]}}})
-    assert "| read | 600 |" in artifact["data"]
-    assert f"| created | {len(api.state()['users']):,} |" in artifact["data"]
-    stored = b"".join(path.read_bytes() for path in prefect.home.glob("prefect.db*"))
+    shown = prefect.artifact("meterfeed-sync")
+    assert "| read | 600 |" in shown
+    assert f"| created | {len(api.state()['users']):,} |" in shown
+    [run] = prefect.runs("sync")
+    assert run["name"].startswith("sync-nordkraft-")
+    stored = prefect.database()
     columns = pl.read_csv(export, separator=";", infer_schema=False, truncate_ragged_lines=True)
     for name in ("Kundenr", "Anlegg", "MålepunktID"):
         values = [value.encode() for value in columns[name].drop_nulls() if len(value) >= 6]
         assert values
         assert not [value for value in values if value in stored]
+    assert not [secret for secret in (ID_KEY, api.client_secret) if secret.encode() in stored]
 
 
 def test_what_stops_the_command_fails_the_flow(prefect: Server, tmp_path: Path):
     state = prefect.run(
-        {"data_dir": str(tmp_path)}, exports=["kunder-1.csv"], profiles=[PROFILE], environment="production"
+        "sync",
+        {"data_dir": str(tmp_path)},
+        exports=["kunder-1.csv"],
+        profiles=[PROFILE],
+        environment="production",
     )
     assert (state["type"], state["name"]) == ("FAILED", "Settings")
     assert state["message"].endswith("(exit 13)")
+
+
+def test_a_guard_fails_with_its_sentence_and_an_empty_file_is_one(
+    prefect: Server, settings: dict[str, str], tmp_path: Path
+):
+    header = Path(export_of(tmp_path / "kunder-9.csv")).read_text().splitlines()[0]
+    (tmp_path / "kunder-9.csv").write_text(header + "\n")
+    state = prefect.run("sync", settings, exports=[str(tmp_path / "kunder-9.csv")], profiles=[PROFILE])
+    assert (state["type"], state["name"]) == ("FAILED", "Guard"), state
+    assert "The exports hold no row to load" in state["message"]
+
+
+def test_an_inbox_is_emptied_once_in_order_and_a_night_without_a_new_file_says_so(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
+):
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+
+    def night() -> dict[str, str]:
+        return prefect.run("sync", settings, inbox=str(inbox), profiles=[PROFILE])
+
+    empty = night()
+    assert (empty["type"], empty["name"]) == ("COMPLETED", "No new file")
+    for seed, name in ((2, "kunder-2.csv"), (1, "kunder-1.csv")):
+        export_of(inbox / name, seed=seed)
+    write_portfolio(inbox / "kunder-3.csv", rows=60, seed=3, damage={})  # still growing
+    first = night()
+    assert (first["type"], first["name"]) == ("COMPLETED", "Completed")
+    order = [
+        line.split("|")[1].strip()
+        for line in prefect.artifact("meterfeed-sync").splitlines()
+        if "kunder" in line
+    ]
+    assert [name.replace("\\", "") for name in order] == ["kunder-1.csv", "kunder-2.csv"]
+    effects = len(api.effects())
+    shutil.copy2(inbox / "kunder-1.csv", inbox / "kunder-4-again.csv")
+    second = night()
+    assert (second["name"], len(api.effects())) == ("No new file", effects)
+    assert "may still be growing" in second["message"]
+
+
+def test_loading_the_same_export_again_is_a_night_without_a_new_file(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
+):
+    export = export_of(tmp_path / "kunder-1.csv")
+    assert prefect.run("sync", settings, exports=[export], profiles=[PROFILE])["name"] == "Completed"
+    again = prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
+    assert (again["type"], again["name"]) == ("COMPLETED", "No new file")
+
+
+def test_a_backfill_loads_in_order_skips_what_is_done_and_reports_over_all(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
+):
+    exports = [export_of(tmp_path / f"kunder-{seed}.csv", seed=seed) for seed in (1, 2)]
+    done = prefect.run("backfill", settings, exports=exports[:1], profiles=[PROFILE])
+    assert done["name"] == "Completed"
+    users = len(api.state()["users"])
+    both = prefect.run("backfill", settings, exports=[str(tmp_path / "kunder-*.csv")], profiles=[PROFILE])
+    assert both["name"] == "Completed"
+    shown = prefect.artifact("meterfeed-backfill")
+    assert "| read | 120 |" in shown
+    assert "skipped" in shown
+    assert len(api.state()["users"]) > users
+    assert prefect.run("backfill", settings, exports=exports, profiles=[PROFILE])["name"] == "No new file"
+
+
+def test_quality_reconcile_and_purge_run_as_flows(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
+):
+    export = export_of(tmp_path / "kunder-1.csv")
+    judged = prefect.run("quality", {"data_dir": settings["data_dir"]}, exports=[export], profiles=[PROFILE])
+    assert (judged["name"], api.effects()) == ("Completed", [])
+    prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
+    assert prefect.run("reconcile", settings, users="all", profiles=[PROFILE])["name"] == "Completed"
+    api.core.reset()
+    drifted = prefect.run("reconcile", settings, users="all", profiles=[PROFILE])
+    assert drifted["name"] == "Done with rejects"
+    assert prefect.run("purge", settings, days=0)["name"] == "Completed"
+
+
+def test_a_plan_stopped_by_a_guard_waits_for_a_person_and_goes_on_only_with_its_digest(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
+):
+    export = export_of(tmp_path / "kunder-1.csv", rows=400, damage={"cut_point": 0.2})
+    with prefect.host() as host:
+        for answer in ("0" * 32, None):
+            prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE], approval_hours=0.05)
+            [run] = prefect.wait_until(
+                lambda: prefect.runs("sync", flow_runs={"state": {"type": {"any_": ["PAUSED"]}}})
+            )
+            assert api.effects() == []
+            digest = answer or shown_digest(prefect, run["id"])
+            prefect.ask(f"/flow_runs/{run['id']}/resume", {"run_input": {"digest": digest}})
+            state = prefect.end(host)
+            assert state["type"] == ("FAILED" if answer else "COMPLETED"), state
+    assert state["name"] == "Done with rejects"
+    assert len(api.state()["users"]) > 0
+
+
+def shown_digest(prefect: Server, run: str) -> str:
+    """The digest as a person reads it in the artifact of the waiting run."""
+    found = re.search(r"Plan: `([0-9a-f]+)`", prefect.artifact("meterfeed-sync", run))
+    assert found
+    return found[1]
+
+
+def test_an_overlapping_run_is_told_so_and_a_killed_one_is_finished_by_the_next(
+    prefect: Server, settings: dict[str, str], tmp_path: Path
+):
+    export = export_of(tmp_path / "kunder-1.csv", rows=400)
+    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 0.5}]}
+    with Sandbox(0, slow) as api:
+        settings = {**settings, **settings_for(api), "chunk_size": "20", "concurrency": "2"}
+        with prefect.host() as doomed:
+            prefect.begin(doomed, "sync", settings, exports=[export], profiles=[PROFILE])
+            prefect.wait_until(lambda: len(api.effects()) > 20)
+            other = prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
+            assert (other["type"], other["name"]) == ("FAILED", "Busy")
+            doomed.kill()
+            doomed.wait(timeout=30)
+        api.set_faults(None)
+        api.settle()
+        before = len(api.state()["users"])
+        state = prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
+        assert state["type"] == "COMPLETED", state
+        held = api.state()
+        assert before < len(held["users"])
+        assert f"| planned | {len(held['users'])} | {len(held['locations'])} |" in prefect.artifact(
+            "meterfeed-sync"
+        )
+        created = [one for one in api.effects() if one["effect"] == "create"]
+        assert len(created) == len(held["users"]) + len(held["locations"])
