@@ -480,8 +480,9 @@ class Ledger:
         message: str | None = None,
         attempt_ended_at: float | None = None,
     ) -> ChunkRow:
+        page = to_bytes(draft.manifest)
         values: dict[str, Any] = {
-            "chunk_id": chunk_id(draft.manifest),
+            "chunk_id": chunk_id(page),
             "run_seq": draft.run_seq,
             "phase": draft.phase,
             "lane": draft.lane,
@@ -499,7 +500,7 @@ class Ledger:
         }
         result = connection.execute(
             t.chunk.insert()
-            .values(manifest=to_bytes(draft.manifest), **values)
+            .values(manifest=page, **values)
             .returning(t.chunk.c.chunk_seq)
         )
         return ChunkRow(chunk_seq=result.scalar_one(), manifest=draft.manifest, **values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -88,19 +88,33 @@ class Books:
         self.fatal = self.fatal or error
 
     # ------------------------------------------------------------ before
-    async def intend(self, draft: Draft, records: pl.DataFrame) -> Shipment:
-        """Commit the intent to send records for the first time."""
-        [chunk] = await self.durable(self.ledger.intend, [draft], now=self.world.now())
-        return Shipment(chunk, records)
+    async def intend(
+        self, draft: Draft, records: pl.DataFrame, held: Sequence[tuple[str, Draft]] = ()
+    ) -> Shipment | None:
+        """Commit the intent to send records for the first time, and what of their stretch is held back.
+
+        Both are one transaction: the cursor must not pass a record that is in no chunk.
+
+        Args:
+            held: chunks whose parents are not in place, each with the reason.
+
+        Returns:
+            What is to be sent, or None when everything is held back.
+        """
+        now = self.world.now()
+
+        def write() -> list[ChunkRow]:
+            for reason, blocked in held:
+                self.ledger.hold([blocked], state=State.BLOCKED, reason=reason)
+            return self.ledger.intend([draft], now=now) if records.height else []
+
+        born = await self.durable(write)
+        return Shipment(born[0], records) if born else None
 
     async def intend_again(self, shipment: Shipment) -> Shipment:
         """Commit the intent to send a planned chunk, with the content it always had."""
         chunk = await self.durable(self.ledger.again, shipment.chunk.chunk_seq, now=self.world.now())
         return Shipment(chunk, shipment.records)
-
-    async def block(self, draft: Draft, reason: str) -> None:
-        """Record chunks whose parents are not in place."""
-        await self.durable(self.ledger.hold, [draft], state=State.BLOCKED, reason=reason)
 
     # ------------------------------------------------------------ after
     async def settle(
@@ -113,14 +127,15 @@ class Books:
         message: str | None = None,
         requests: int | None = None,
     ) -> None:
-        """All records of a shipment ended alike."""
+        """All records of a shipment ended alike; one in doubt joins the doubts with the time its attempt ended."""
+        now = self.world.now()
         if verdict is not None and state is not State.ACKNOWLEDGED:
             reason = reason or verdict.reason.value
         await self.durable(
             self.ledger.settle,
             shipment.chunk.chunk_seq,
             state=state,
-            now=self.world.now(),
+            now=now,
             status=verdict.status if verdict else None,
             verdict=str(verdict.ruling) if verdict else str(state),
             reason=reason,
@@ -129,7 +144,8 @@ class Books:
         )
         self._count(shipment.chunk, state, message)
         if state is State.IN_DOUBT:
-            self.doubts.append(shipment)
+            chunk = replace(shipment.chunk, state=state, attempt_ended_at=now)
+            self.doubts.append(Shipment(chunk, shipment.records))
 
     async def split(
         self,
@@ -145,7 +161,7 @@ class Books:
             The children, in the order of `parts` that hold a record.
         """
         held = [part for part in parts if part.records.height]
-        leaves = [Leaf(part.records.select(MANIFEST), part.state, part.reason, part.message) for part in held]
+        leaves = [Leaf(part.records[MANIFEST], part.state, part.reason, part.message) for part in held]
         born = await self.durable(
             self.ledger.split,
             shipment.chunk.chunk_seq,

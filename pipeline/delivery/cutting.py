@@ -46,6 +46,7 @@ class PlanReader:
                 found = found.with_columns(
                     pl.lit(partition, pl.UInt16).alias("partition"),
                     pl.int_range(pl.len(), dtype=pl.UInt32).alias("position"),
+                    pl.col("body").str.len_bytes().alias("body_bytes"),
                 )
             self._kept[key] = found
         return self._kept[key]

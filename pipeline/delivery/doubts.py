@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from pipeline.delivery.books import Books, Part, Shipment
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.wire import Wire
-from pipeline.phases import MANNERS
+from pipeline.phases import MANNERS, Phase
 from schemas.errors import MeterfeedError
 from schemas.ledger import State
 from schemas.outcomes import Outcome
@@ -33,6 +34,8 @@ class Doubts:
     reader: Reader
     settle_seconds: float
     send_again: Callable[[Shipment], Awaitable[None]]
+    _sent_again: Counter[int] = field(default_factory=Counter, init=False)
+    """How often this run sent a chunk again, by its number; a child has its parent's count."""
 
     async def settle(self, *, resend: bool = True) -> None:
         """Go through the doubts until each is settled or reading brings nothing more."""
@@ -50,22 +53,35 @@ class Doubts:
 
     async def _settle_one(self, shipment: Shipment, *, resend: bool) -> bool:
         """Two reads, the second when the settle time is over; returns whether nothing is left in doubt."""
-        rest = await self._without_present(shipment, await self._found(shipment))
+        releases = shipment.phase is Phase.RELEASE_LOCATIONS
+        rest = shipment if releases else await self._without_present(shipment, await self._found(shipment))
         if rest is None:
             return True
         ended = rest.chunk.attempt_ended_at or self.wire.world.now()
         await self.wire.traffic.pause(ended + self.settle_seconds - self.wire.world.now(), self.wire.over)
         if self.wire.over():
             return self._still_open(rest, shipment)
+        if releases:
+            # A release looks for itself what is left to do, so it may be done twice.
+            return await self._once_more(rest, shipment, resend=resend)
         found = await self._found(rest)
         settled = await self._without_present(rest, found)
         if settled is None:
             return True
         if Found.UNKNOWN in found:
             return self._still_open(settled, shipment)
-        await self.books.settle(settled, State.PLANNED, reason="absent")
+        return await self._once_more(settled, shipment, resend=resend)
+
+    async def _once_more(self, rest: Shipment, shipment: Shipment, *, resend: bool) -> bool:
+        """Send again what is proven absent; what was never answered conclusively stays in doubt at last."""
+        times = self._sent_again[rest.chunk.chunk_seq] = 1 + max(
+            self._sent_again[one.chunk.chunk_seq] for one in (rest, shipment)
+        )
+        if resend and times >= self.wire.traffic.attempts:
+            return self._still_open(rest, shipment)
+        await self.books.settle(rest, State.PLANNED, reason="absent")
         if resend:
-            await self.send_again(settled)
+            await self.send_again(rest)
         return True
 
     def _still_open(self, rest: Shipment, shipment: Shipment) -> bool:

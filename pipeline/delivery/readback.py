@@ -51,11 +51,38 @@ class Reader:
     Args:
         ask: how a read is sent.
         meter_point_keys: the keys the ledger knows meter points by.
+        settle: waits until reads that lag have caught up.
     """
 
-    def __init__(self, ask: Asker, meter_point_keys: Callable[[Sequence[str]], list[int]]) -> None:
+    def __init__(
+        self,
+        ask: Asker,
+        meter_point_keys: Callable[[Sequence[str]], list[int]],
+        settle: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._ask = ask
         self._keys = meter_point_keys
+        self._settle = settle
+        self._has_looked = False
+        self._is_fresh = False
+
+    async def learn_freshness(self, phase: Phase, records: Sequence[Record]) -> None:
+        """Read records back that were acknowledged a moment ago: are reads up to date? Looks once a run."""
+        if not self._has_looked:
+            self._has_looked = True
+            found = await self.find(phase, records)
+            self._is_fresh = all(one is Found.AS_SENT for one in found)
+
+    async def find_after_refusal(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
+        """What the API holds of records it refused, which it may have taken in part or had before.
+
+        Where reads are not known to be up to date, what is absent is looked for again when they must be.
+        """
+        found = await self.find(phase, records)
+        if self._is_fresh or self._settle is None or Found.ABSENT not in found:
+            return found
+        await self._settle()
+        return await self.find(phase, records)
 
     async def find(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of each record, in order."""

@@ -8,15 +8,17 @@ back moves it on. Nothing here knows HTTP or SQL; the table of `classifier.py` d
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import polars as pl
 
 from pipeline.delivery.books import MANIFEST, Books, Part, Shipment
 from pipeline.delivery.calls import batch_call
-from pipeline.delivery.classifier import Ruling, Verdict
+from pipeline.delivery.classifier import Reason, Ruling, Verdict
 from pipeline.delivery.cutting import (
     Cut,
     PlanReader,
@@ -28,7 +30,7 @@ from pipeline.delivery.cutting import (
 )
 from pipeline.delivery.doubts import Doubts
 from pipeline.delivery.readback import Found, Reader
-from pipeline.delivery.singles import Singles, contract_error, forbidden_error
+from pipeline.delivery.singles import Singles, contract_error, forbidden_error, foreign_error
 from pipeline.delivery.traffic import Traffic
 from pipeline.delivery.wire import Wire
 from pipeline.phases import MANNERS, Phase
@@ -42,7 +44,15 @@ SINGLES_PER_CHUNK = 200
 MOST_HINTED = 8
 """A server that names more than one in so many as culprits is not naming culprits."""
 
+LOOKED_AT = 16
+"""Records of a refused chunk that are read back, spread over it, before it counts as not applied at all."""
+READ_AFTER_FIRST = 5
+"""Acknowledged records that are read at once, to learn whether reads are up to date."""
+
 Job = Callable[[], Awaitable[None]]
+Held = Sequence[tuple[str, Draft]]
+"""Chunks that are held back, each with the reason."""
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -76,11 +86,13 @@ class Sender:
     _plan: PlanReader = field(init=False)
     _singles: Singles = field(init=False)
     _doubts: Doubts = field(init=False)
+    _tries: Counter[int] = field(default_factory=Counter, init=False)
+    """How often this run was told to try a chunk again, by its number."""
 
     def __post_init__(self) -> None:
         self.books = Books(self.ledger, self.durable, self.world, self.guards)
-        self._wire = Wire(self.api, self.traffic, self.world, self._over)
-        self._reader = Reader(self._wire.ask, self.meter_point_keys)
+        self._wire = Wire(self.api, self.traffic, self.world, self._over, self.stopping, self.books.fail)
+        self._reader = Reader(self._wire.ask, self.meter_point_keys, self._until_settled)
         self._plan = PlanReader(self.read_plan)
         self._singles = Singles(self._wire, self.books, self._reader, self.meter_point_keys)
         self._doubts = Doubts(
@@ -117,6 +129,9 @@ class Sender:
     def _over(self) -> bool:
         return self.books.fatal is not None or self.stopping()
 
+    async def _until_settled(self) -> None:
+        await self.traffic.pause(self.settle_seconds, self._over)
+
     # ------------------------------------------------------------ jobs
     async def _work(self, jobs: AsyncIterator[Job]) -> None:
         """Run jobs side by side, some more than there are requests in flight, until they end or one is fatal."""
@@ -148,13 +163,12 @@ class Sender:
         pieces = (self._plan.records(run_seq, phase, partition) for partition in range(partitions))
         for cut in self._cut(phase, pieces, start, canary=canary):
             draft = Draft(run_seq, phase, 0, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame())
-            good, held = apart(cut.records, missing, phase)
-            for reason, records in held:
-                await self.books.block(_holding(draft, records), reason)
+            good, apart_from = apart(cut.records, missing, phase)
+            held = [(reason, _holding(draft, records)) for reason, records in apart_from]
             if good.height and canary and cut.cursor == 0:
-                await self._canary(_holding(draft, good), good)
-            elif good.height:
-                yield partial(self._first_time, _holding(draft, good), good)
+                await self._canary(_holding(draft, good), good, held)
+            else:
+                yield partial(self._first_time, _holding(draft, good), good, held)
 
     def _cut(
         self, phase: Phase, pieces: Iterator[pl.DataFrame | None], start: int, *, canary: bool
@@ -190,8 +204,10 @@ class Sender:
                 yield born[0]
 
     # ------------------------------------------------------------ one chunk
-    async def _first_time(self, draft: Draft, records: pl.DataFrame) -> None:
-        await self._drive(await self.books.intend(draft, records))
+    async def _first_time(self, draft: Draft, records: pl.DataFrame, held: Held) -> None:
+        shipment = await self.books.intend(draft, records, held)
+        if shipment is not None:
+            await self._drive(shipment)
 
     async def _again(self, shipment: Shipment) -> None:
         """Send a chunk the ledger knows as planned, unless the run is ending or its bodies are lost."""
@@ -201,10 +217,10 @@ class Sender:
             return
         await self._drive(await self.books.intend_again(shipment))
 
-    async def _canary(self, draft: Draft, records: pl.DataFrame) -> None:
+    async def _canary(self, draft: Draft, records: pl.DataFrame, held: Held) -> None:
         """The first chunk is small, and read back: a surprise costs five records, not a hundred thousand."""
         before = self.books.tally.rejected
-        await self._guarded(partial(self._first_time, draft, records))
+        await self._guarded(partial(self._first_time, draft, records, held))
         await self._doubts.settle()
         if self._over():
             return
@@ -233,18 +249,22 @@ class Sender:
         match verdict.ruling:
             case Ruling.APPLIED:
                 await self.books.settle(shipment, State.ACKNOWLEDGED, verdict)
+                await self._reader.learn_freshness(
+                    shipment.phase, shipment.records.head(READ_AFTER_FIRST).to_dicts()
+                )
             case Ruling.PARTLY:
                 await self._proven_in_part(shipment, verdict)
             case Ruling.NOT_APPLIED | Ruling.THROTTLED:
                 await self.books.settle(shipment, State.PLANNED, verdict)
-                await self.traffic.wait(verdict, shipment.chunk.attempt, self._over)
+                self._tries[shipment.chunk.chunk_seq] += 1
+                await self.traffic.wait(verdict, self._tries[shipment.chunk.chunk_seq], self._over)
                 await self._again(shipment)
             case Ruling.TOO_LARGE:
                 await self._halve(shipment, verdict)
             case Ruling.REFUSED | Ruling.CONFLICT | Ruling.PARENT_MISSING | Ruling.GONE:
                 await self._refused(shipment, verdict)
             case Ruling.FORBIDDEN:
-                if await self._wire.is_everything_forbidden():
+                if await self._in_doubt_if_stopped(shipment, self._wire.is_everything_forbidden()):
                     await self.books.settle(shipment, State.PLANNED, verdict)
                     raise forbidden_error()
                 await self._refused(shipment, verdict)
@@ -253,6 +273,16 @@ class Sender:
                 raise contract_error(verdict)
             case _:
                 await self.books.settle(shipment, State.IN_DOUBT, verdict)
+                if verdict.reason is Reason.FOREIGN_IDS:
+                    raise foreign_error()
+
+    async def _in_doubt_if_stopped(self, shipment: Shipment, reading: Awaitable[T]) -> T:
+        """What a read tells of a chunk under way; one that cannot be read any more leaves it in doubt."""
+        try:
+            return await reading
+        except MeterfeedError:
+            await self.books.settle(shipment, State.IN_DOUBT, reason="not_read_back")
+            raise
 
     async def _proven_in_part(self, shipment: Shipment, verdict: Verdict) -> None:
         """The answer proves some; the rest is in doubt."""
@@ -272,23 +302,35 @@ class Sender:
 
     # ------------------------------------------------------------ refusals
     async def _refused(self, shipment: Shipment, verdict: Verdict) -> None:
-        """A refused chunk may have been applied in part: look at its ends before cutting it."""
+        """A refused chunk may have been applied in part, anywhere in it: look before cutting it.
+
+        What is there already must not be sent again: not every server refuses an id it knows.
+        """
         records = shipment.records
-        first, last = records.row(0, named=True), records.row(-1, named=True)
-        if await self._reader.find(shipment.phase, [first, last]) == [Found.ABSENT, Found.ABSENT]:
+        some = records.gather(sorted({n * records.height // LOOKED_AT for n in range(LOOKED_AT)}))
+        found = await self._look(shipment, some)
+        if all(one is Found.ABSENT for one in found):
             await self._halve(shipment, verdict)
             return
-        found = await self._reader.find(shipment.phase, records.to_dicts())
-        present = pl.Series([one is Found.AS_SENT for one in found])
-        if not present.any():
-            await self._halve(shipment, verdict)
+        if Found.UNKNOWN not in found and some.height < records.height:
+            found = await self._look(shipment, records)
+        if Found.UNKNOWN in found:
+            await self.books.settle(shipment, State.IN_DOUBT, verdict)
             return
-        rest = Part(records.filter(~present), State.PLANNED)
-        await self._go_on(
-            await self.books.split(
-                shipment, [Part(records.filter(present), State.ACKNOWLEDGED), rest], verdict
-            )
-        )
+        parts = [
+            Part(records.filter(pl.Series([one is Found.AS_SENT for one in found])), State.ACKNOWLEDGED),
+            Part(
+                records.filter(pl.Series([one is Found.DIFFERENT for one in found])),
+                State.REJECTED,
+                "other_content_there",
+            ),
+            Part(records.filter(pl.Series([one is Found.ABSENT for one in found])), State.PLANNED),
+        ]
+        await self._go_on(await self.books.split(shipment, parts, verdict))
+
+    async def _look(self, shipment: Shipment, records: pl.DataFrame) -> list[Found]:
+        reading = self._reader.find_after_refusal(shipment.phase, records.to_dicts())
+        return await self._in_doubt_if_stopped(shipment, reading)
 
     async def _halve(self, shipment: Shipment, verdict: Verdict) -> None:
         """Cut where the server points, or in the middle. A half that passes says nothing of the other."""
@@ -310,7 +352,7 @@ class Sender:
 
 
 def _holding(draft: Draft, records: pl.DataFrame) -> Draft:
-    return replace(draft, manifest=records.select(MANIFEST))
+    return replace(draft, manifest=records[MANIFEST])
 
 
 def _canary_error(sentence: str) -> GuardError:

@@ -23,7 +23,7 @@ from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.wire import Wire
 from pipeline.holdings import DELETED, RELEASED
 from pipeline.phases import MANNERS, Phase
-from schemas.errors import AuthenticationError, ContractError, MeterfeedError
+from schemas.errors import AuthenticationError, ContractError, GuardError, MeterfeedError
 from schemas.ledger import State
 from schemas.outcomes import Outcome
 
@@ -135,6 +135,8 @@ class Singles:
         kept = set(record["meter_point_keys"] or ())
         keys = self.meter_point_keys(points)
         remaining = [point for point, key in zip(points, keys, strict=True) if key in kept]
+        if remaining == points and (remaining or has_coordinates(held)):
+            return _Acted(Verdict(Ruling.APPLIED, Reason.ALREADY_GONE), requests=0, digest=RELEASED)
         if remaining or has_coordinates(held):
             verdict, _ = await self.wire.send(*patch_meter_points_call(record, remaining, trace))
             return _Acted(verdict, digest=RELEASED)
@@ -163,12 +165,14 @@ class Singles:
                 self.books.fail(contract_error(verdict))
                 return Ended(State.PLANNED, reason)
             case _:
+                if verdict.reason is Reason.FOREIGN_IDS:
+                    self.books.fail(foreign_error())
                 return Ended(State.IN_DOUBT, reason)
 
     async def _after_refusal(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
         """A refusal may hide that the record is there already: look before calling it rejected."""
         verdict = acted.verdict
-        [found] = await self.reader.find(phase, [record])
+        [found] = await self.reader.find_after_refusal(phase, [record])
         if found is Found.AS_SENT:
             return Ended(State.ACKNOWLEDGED, digest=acted.digest)
         if found is Found.UNKNOWN:
@@ -199,4 +203,13 @@ def forbidden_error() -> AuthenticationError:
     return AuthenticationError(
         "The API answers 403 to everything.",
         cure="Ask for the right to register users, then run `meterfeed resume`.",
+    )
+
+
+def foreign_error() -> GuardError:
+    """The API named records nobody sent."""
+    return GuardError(
+        "An answer names records that were not sent: two tenants may be mixed up.",
+        guard="foreign_ids",
+        cure="Nothing more was sent. Ask the vendor before running `meterfeed resume`.",
     )

@@ -30,6 +30,12 @@ class Slot:
 
     started: float
     probe: bool
+    breaker: Breaker
+
+    def give_back(self) -> None:
+        """The request is not sent after all."""
+        if self.probe:
+            self.breaker.give_back()
 
 
 @dataclass(slots=True)
@@ -70,25 +76,24 @@ class Traffic:
 
     def chunk_size(self, records: pl.DataFrame) -> int:
         """How many of the first `records` make a chunk: by count and by bytes of body, one at least."""
-        most = min(self.size.max_records, records.height)
-        sizes = records["body"].head(most).str.len_bytes().cum_sum() + pl.int_range(most, eager=True)
-        return max(1, int((sizes <= self.size.max_bytes).sum()))
+        sizes = records["body_bytes"].head(self.size.max_records).to_numpy().cumsum()
+        return max(1, int(sizes.searchsorted(self.size.max_bytes, side="right")))
 
     # ------------------------------------------------------------ sending
     @asynccontextmanager
-    async def slot(self, *, is_read: bool) -> AsyncIterator[Slot]:
-        """Wait for the turn of one request.
+    async def slot(self, *, is_read: bool, over: Callable[[], bool] = lambda: False) -> AsyncIterator[Slot]:
+        """Wait for the turn of one request, but not past the moment the run is over.
 
         Raises:
             ApiUnavailable: the breaker opened too often.
         """
-        probe = await self._pass_gate(is_read=is_read)
+        probe = await self._pass_gate(is_read=is_read, over=over)
         while self._in_flight >= self.pace.limit:
             self._free.clear()
             await self._free.wait()
         self._in_flight += 1
         self.budget.requested()
-        slot = Slot(self.world.monotonic(), probe)
+        slot = Slot(self.world.monotonic(), probe, self.breaker)
         try:
             yield slot
         except BaseException:
@@ -99,12 +104,12 @@ class Traffic:
             self._in_flight -= 1
             self._free.set()
 
-    async def _pass_gate(self, *, is_read: bool) -> bool:
+    async def _pass_gate(self, *, is_read: bool, over: Callable[[], bool]) -> bool:
         """Wait until the breaker lets this request pass; True when it is the breaker's probe."""
-        while True:
+        while not over():
             wait = self._not_before - self.world.monotonic()
             if wait > 0:
-                await self.world.sleep(wait)
+                await self.pause(wait, over)
             gate = self.breaker.gate(self.world.monotonic())
             if gate is Gate.OPEN_ROAD:
                 return False
@@ -113,11 +118,12 @@ class Traffic:
                     "The API keeps failing; the run stops here.", cure="Run `meterfeed resume` later."
                 )
             if gate is Gate.WAIT:
-                await self.world.sleep(max(0.05, self.breaker.seconds_to_wait(self.world.monotonic())))
+                await self.pause(max(0.05, self.breaker.seconds_to_wait(self.world.monotonic())), over)
             elif gate is Gate.TRY_A_SMALL_CHUNK or is_read:
                 return True
             else:
                 await self._probe()
+        return False
 
     async def _probe(self) -> None:
         """A harmless read on behalf of a request that changes something."""
@@ -152,6 +158,8 @@ class Traffic:
         Raises:
             ApiUnavailable: the attempts of this chunk, the run's budget or our patience are spent.
         """
+        if over():
+            return
         if verdict.asks_too_long:
             raise ApiUnavailable(
                 f"The API asks to wait {verdict.retry_after:.0f} s.",
