@@ -39,5 +39,11 @@ types: $(VENV)/.dev       ## strict types on everything shipped
 unit: $(VENV)/.dev        ## the test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+SIZE ?= 10000000
+bench: $(VENV)/.dev       ## our speed and memory against the best, both sides in one run (SIZE=rows)
+	@$(PIP) install --constraint constraints.txt --editable '.[bench]'
+	@$(BIN)/python -m benchmarks.records --rows $(SIZE) --rounds 3 --json benchmarks/records.json
+	@$(BIN)/python -m benchmarks.push --locations 500000 --rounds 3 --json benchmarks/push.json
+
 clean:                    ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist
