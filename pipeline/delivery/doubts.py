@@ -19,6 +19,9 @@ from schemas.outcomes import Outcome
 MOST_UNSETTLED = 20
 """Chunks that could not be read back before the rest is not even tried: reading does not work at all."""
 
+REMOVING = frozenset({Phase.RELEASE_LOCATIONS, Phase.REPLACE_RESOURCES})
+"""Phases whose requests may take something away: a late one may still remove what is there at this moment."""
+
 
 @dataclass(slots=True)
 class Doubts:
@@ -53,15 +56,15 @@ class Doubts:
 
     async def _settle_one(self, shipment: Shipment, *, resend: bool) -> bool:
         """Two reads, the second when the settle time is over; returns whether nothing is left in doubt."""
-        releases = shipment.phase is Phase.RELEASE_LOCATIONS
-        rest = shipment if releases else await self._without_present(shipment, await self._found(shipment))
+        removes = shipment.phase in REMOVING
+        rest = shipment if removes else await self._without_present(shipment, await self._found(shipment))
         if rest is None:
             return True
         ended = rest.chunk.attempt_ended_at or self.wire.world.now()
         await self.wire.traffic.pause(ended + self.settle_seconds - self.wire.world.now(), self.wire.over)
         if self.wire.over():
             return self._still_open(rest, shipment)
-        if releases:
+        if shipment.phase is Phase.RELEASE_LOCATIONS:
             # A release looks for itself what is left to do, so it may be done twice.
             return await self._once_more(rest, shipment, resend=resend)
         found = await self._found(rest)

@@ -348,8 +348,8 @@ def remote_is_ledger_is_accepted(of: Evidence) -> Iterator[str]:
             yield f"{target} is held and the ledger says {record and books.state.get(key_of(record))}"
     for target in before.keys() - held.keys():
         record = planned.get(target)
-        if record is None or record["body"] is not None:
-            yield f"{target} was there before and is gone"
+        if record is None or (record["body"] is not None and books.state.get(key_of(record)) != "rejected"):
+            yield f"{target} was there before and is gone, and nobody says so"
     yield from _holdings(of, held, before)
     if not of.lies:
         yield from _refused_for_nothing(of, books)

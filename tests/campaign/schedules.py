@@ -94,6 +94,9 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         "create_resources": chance.choice([0, 0, 3, 6]),
         "create_vehicles": chance.choice([0, 0, 2]),
     }
+    if sizes["replace_resources"]:
+        # A late removal of what was put back since is beyond any client; it must come within the settle time.
+        semantics["late_seconds"] = min(semantics["late_seconds"], SETTLE_SECONDS - 5.0)
     if not any(sizes.values()):
         sizes["create_users"] = 2
     return Schedule(

@@ -39,7 +39,7 @@ def test_resources_and_vehicles_follow_their_parents(tmp_path: Path) -> None:
 FAULTS = [
     "applied-then-dropped", "applied-then-reset", "applied-then-503", "applied-then-cut", "dropped", "reset",
     "unavailable-503", "rate-limited", "prefix-then-400", "subset-then-400", "short-list", "gappy-list",
-    "shuffled-list", "doubled-list", "foreign-id", "empty-200", "multi-status-207", "login-page",
+    "shuffled-list", "doubled-list", "empty-200", "multi-status-207", "login-page",
     "garbled", "wrong-content-type", "unauthorized-401", "bad-request",
 ]
 
