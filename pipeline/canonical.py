@@ -1,7 +1,7 @@
 """Raw rows become canonical rows: our columns, parsed numbers, the API's words, the closed list of undoings.
 
 Nothing is judged here and nothing mended: what cannot be read becomes null beside its text, and the rules of
-`schemas/rules.py` say so. An undoing (`[meter_point] normalise`) is taken only when it leaves a well-formed id;
+`schemas/rules/` say so. An undoing (`[meter_point] normalise`) is taken only when it leaves a well-formed id;
 otherwise the text stays as it was received.
 """
 

@@ -1,7 +1,7 @@
 """The registry of meter point ids: one entry per scheme, and nothing about a scheme anywhere else.
 
 An entry says what a well-formed id is, which prefix it has, how its check digit works, how severe a wrong one
-is, and what is often found in its place. The rules of `schemas/rules.py` are built from it. To add a scheme, add
+is, and what is often found in its place. The rules of `schemas/rules/` are built from it. To add a scheme, add
 an entry to `SCHEMES` and its name to `schemas/profile.py` (`Scheme`).
 
 A well-formed id (`well_formed`) is its number (UInt64) for schemes of digits, its text for the others, and null

@@ -1,0 +1,74 @@
+"""Rules that only several rows together can break: their words. `pipeline/conflicts.py` holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBetweenRows:
+    """A rule that only several rows together can break.
+
+    Attributes:
+        setting: the key of the profile that lets the first claim stand; empty where there is none.
+    """
+
+    name: str
+    sentence: str
+    cure: str
+    setting: str = ""
+
+
+BETWEEN_ROWS: Final[tuple[RuleBetweenRows, ...]] = (
+    RuleBetweenRows(
+        "meter_point_belongs_to_one_customer",
+        "No meter point is claimed by two customers, in all files of the run together.",
+        "Find out whose it is; leave closed contracts out with [keep].",
+        "[conflicts] meter_point",
+    ),
+    RuleBetweenRows(
+        "meter_point_belongs_to_one_location",
+        "No meter point is at two locations of one customer.",
+        "Correct the location, or leave closed contracts out with [keep].",
+        "[conflicts] meter_point",
+    ),
+    RuleBetweenRows(
+        "location_belongs_to_one_customer",
+        "No location number occurs under two customers.",
+        "Find out whose it is; leave closed contracts out with [keep].",
+        "[conflicts] location",
+    ),
+    RuleBetweenRows(
+        "location_has_one_content",
+        "The rows of one location say the same type, and coordinates at most some metres apart.",
+        "Correct the rows that differ.",
+        "[conflicts] location",
+    ),
+    RuleBetweenRows(
+        "resource_belongs_to_one_customer",
+        "No resource id that is sent as it is occurs under two customers.",
+        'Correct the rows, or use [identity] ids = "hmac".',
+    ),
+    RuleBetweenRows(
+        "resource_has_one_content",
+        "The rows of one resource say the same type and location.",
+        "Correct the rows that differ.",
+    ),
+    RuleBetweenRows(
+        "resource_has_one_meter_point",
+        "The rows of one resource name the same meter point; otherwise it goes without, with a warning.",
+        "Correct the rows that differ.",
+    ),
+    RuleBetweenRows(
+        "resource_has_a_location",
+        "A resource other than a vehicle hangs on a location that its row, or its customer's rows, can name.",
+        "Fill in the location or the meter point.",
+    ),
+    RuleBetweenRows(
+        "row_names_its_location",
+        "A row that says something about a place names the place.",
+        "Fill in the location.",
+    ),
+)
+"""Every rule between rows."""
