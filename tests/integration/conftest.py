@@ -5,13 +5,16 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flows import logs
 from flows.cli import main
 from sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.integration.prefect_server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 ID_KEY = "an id key for tests, long enough to be taken"
@@ -66,6 +69,15 @@ def api() -> Iterator[Sandbox]:
     """The API, with nothing in it and nothing wrong with it."""
     with Sandbox() as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Prefect server, for the whole session: starting one takes longer than most tests."""
+    from tests.integration.prefect_server import running_server
+
+    with running_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
 
 def settings_for(api: Sandbox) -> dict[str, str]:

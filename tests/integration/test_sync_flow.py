@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,11 @@ import pytest
 from sandbox.portfolio import write_portfolio
 from sandbox.server import Sandbox
 from tests.integration.conftest import ID_KEY, ROOT, settings_for
-from tests.integration.prefect_server import Server, running_server
+from tests.integration.prefect_server import Server
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("prefect")]
 
 PROFILE = str(ROOT / "data/profiles/nordkraft.toml")
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("prefect")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -85,7 +78,7 @@ def test_a_guard_fails_with_its_sentence_and_an_empty_file_is_one(
     (tmp_path / "kunder-9.csv").write_text(header + "\n")
     state = prefect.run("sync", settings, exports=[str(tmp_path / "kunder-9.csv")], profiles=[PROFILE])
     assert (state["type"], state["name"]) == ("FAILED", "Guard"), state
-    assert "The exports hold no row to load" in state["message"]
+    assert "holds a header and no row" in state["message"]
 
 
 def test_an_inbox_is_emptied_once_in_order_and_a_night_without_a_new_file_says_so(

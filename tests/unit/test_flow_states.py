@@ -1,0 +1,73 @@
+import pytest
+
+from flows.conduct_flow import state_of
+from flows.endings import ending
+from flows.progress import Progress
+from pipeline.ports import Notice
+from schemas.errors import GuardError
+from schemas.outcomes import VERDICTS, Exit
+from schemas.summary import Summary
+
+NAMES = {
+    Exit.OK: ("COMPLETED", "Completed"),
+    Exit.DONE_WITH_REJECTS: ("COMPLETED", "Done with rejects"),
+    Exit.BUG: ("FAILED", "Bug"),
+    Exit.USAGE: ("FAILED", "Usage"),
+    Exit.GUARD: ("FAILED", "Guard"),
+    Exit.IN_DOUBT: ("FAILED", "In doubt"),
+    Exit.SETTINGS: ("FAILED", "Settings"),
+    Exit.BUSY: ("FAILED", "Busy"),
+    Exit.UNAVAILABLE: ("FAILED", "Unavailable"),
+    Exit.STORAGE: ("FAILED", "Storage"),
+    Exit.INTERRUPTED: ("FAILED", "Interrupted"),
+    Exit.TERMINATED: ("FAILED", "Terminated"),
+}
+
+
+def summary(code: Exit, **more) -> Summary:
+    return Summary(None, "sync", "sandbox", code, VERDICTS[code], **more)
+
+
+@pytest.mark.parametrize("code", Exit)
+def test_every_exit_code_has_a_state_of_its_own_name(code):
+    state = state_of(summary(code))
+    assert (state.type.value, state.name) == NAMES[code]
+    assert state.message == f"{VERDICTS[code]} (exit {int(code)})"
+
+
+def test_a_guard_gives_its_sentence_and_the_whole_digest():
+    error = GuardError(
+        "9 % are bad.", guard="quarantined", cure="Use --approve 123456789012345678901234567890ab."
+    )
+    message = state_of(ending(error, command="sync")).message
+    assert "quarantined. 9 % are bad. Use --approve 123456789012345678901234567890ab." in message
+
+
+@pytest.mark.parametrize(
+    "extra", [{"already_done": "20260101-0001"}, {"inbox": {"new": 0}}, {"runs": [{"skipped": True}]}]
+)
+def test_a_night_without_a_new_file_says_so(extra):
+    assert state_of(summary(Exit.OK, extra=extra)).name == "No new file"
+
+
+def test_one_new_file_among_old_ones_is_new():
+    runs = [{"skipped": True}, {"skipped": False}]
+    assert state_of(summary(Exit.OK, extra={"runs": runs})).name == "Completed"
+
+
+def test_trouble_is_never_called_a_quiet_night():
+    assert state_of(summary(Exit.IN_DOUBT, extra={"already_done": "x"})).name == "In doubt"
+
+
+def test_progress_says_what_is_known():
+    progress = Progress("sync")
+    assert (progress.now(0.0).percent, progress.now(0.0).words) == (0.0, "starting")
+    progress.notice(Notice("plan", 5, 10, "partitions"))
+    assert (progress.now(0.0).percent, progress.now(0.0).words) == (37.5, "plan: 5 partitions")
+
+
+def test_progress_over_files_gives_the_time_left():
+    progress = Progress("backfill")
+    progress.files(10, 40, 0.0)
+    now = progress.now(1200.0)
+    assert (now.percent, now.words) == (25.0, "10 of 40 exports, about 60 min left; starting")
