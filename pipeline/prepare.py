@@ -10,9 +10,9 @@ import polars as pl
 
 from pipeline.alarms import Alarms
 from pipeline.canonical import to_canonical
-from pipeline.conflicts import claims_of
 from pipeline.identity import Identity
-from pipeline.partition import RowShape, partition_count, to_spool
+from pipeline.intake import spool_rows
+from pipeline.partition import RowShape, partition_count
 from pipeline.ports import Export, Notice, PlanSpool, World
 from pipeline.quality import QualityGauge
 from pipeline.records import Folded
@@ -24,8 +24,6 @@ from schemas.profile import Profile
 from schemas.reference import Reference
 from schemas.rules import CHECK_DIGIT, Rulebook
 from schemas.summary import RowCounts
-
-ROWS = "rows"
 
 
 @dataclass(slots=True)
@@ -234,11 +232,7 @@ def _take(
     _count_rules(tally, verdict.violations)
     judged.violations.append(verdict.violations)
     judged.gauge.add_rows(canonical.rows, verdict.violations)
-    shape = judged.shapes[source]
-    spooled = to_spool(verdict.valid_rows, shape, identity)
-    judged.spool.append(ROWS, spooled)
-    for table, claims in claims_of(spooled, shape, identity).items():
-        judged.spool.append(table, claims)
+    spool_rows(judged.spool, verdict.valid_rows, judged.shapes[source], identity)
 
 
 def _count_rules(tally: Tally, violations: pl.DataFrame) -> None:
