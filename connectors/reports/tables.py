@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Final, Literal, TypedDict
 
 import polars as pl
 import pyarrow as pa
@@ -74,7 +75,23 @@ SHEET_ROWS = 1_048_575
 """Data rows that fit into a spreadsheet below its header."""
 CSV_SEPARATOR = ";"
 """What spreadsheets expect wherever the decimal mark is a comma: the vendor's whole market."""
+
+
+class _Dialect(TypedDict):
+    """How a CSV copy is written."""
+
+    separator: str
+    quote_style: Literal["always"]
+    line_terminator: str
+    null_value: str
+
+
 IN_PLACE = (Outcome.CREATED.value, Outcome.UPDATED.value, Outcome.UNCHANGED.value)
+BATCH_ROWS = 65_536
+"""Rows of a copy that are in memory at once."""
+_DIALECT: Final = _Dialect(
+    separator=CSV_SEPARATOR, quote_style="always", line_terminator="\r\n", null_value=""
+)
 _FORMULA = "^[=+\\-@\t\r\n\x00＝＋－＠]"
 _CONTROLS = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+"
 _ANSI = "\x1b\\[[0-?]*[ -/]*[@-~]"
@@ -132,24 +149,40 @@ def write_csv_copy(folder: RunFolder, table: Table) -> int:
     UTF-8 with BOM, `;`, every cell quoted, no cell a formula. A sheet holds `SHEET_ROWS` rows: of a longer
     table the rows that need somebody come first and the rest is left to the Parquet file.
     """
-    rows = pl.scan_parquet(folder.path / table.file)
-    if "outcome" in table.columns:
-        in_place = pl.col("outcome").cast(pl.String).is_in(IN_PLACE)
-        rows = pl.concat([rows.filter(~in_place), rows.filter(in_place)])
+    written = 0
+    with folder.writing(f"{table.name}.csv") as stream, folder.reading(table.file) as source:
+        stream.write(_header(table))
+        for rows in _first_what_needs_somebody(source, table):
+            sheet = rows.head(SHEET_ROWS - written).select(_inert(name) for name in table.columns)
+            sheet.write_csv(stream, include_header=False, **_DIALECT)
+            written += sheet.height
+            if written >= SHEET_ROWS:
+                break
+    return written
+
+
+def _header(table: Table) -> bytes:
+    """The byte order mark and the names of the columns."""
+    empty = pl.DataFrame(schema=dict.fromkeys(table.columns, pl.String))
+    return b"\xef\xbb\xbf" + empty.write_csv(**_DIALECT).encode()
+
+
+def _first_what_needs_somebody(source: BinaryIO, table: Table) -> Iterator[pl.DataFrame]:
+    """The rows of a table in batches; of records, those that are not in place come first.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    in_place = pl.col("outcome").cast(pl.String).is_in(IN_PLACE) if "outcome" in table.columns else None
+    passes = [None] if in_place is None else [~in_place, in_place]
     try:
-        sheet = rows.head(SHEET_ROWS).select(_inert(name) for name in table.columns).collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
+        parquet = pq.ParquetFile(source)
+        for wanted in passes:
+            for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+                rows = pl.DataFrame(batch)
+                yield rows if wanted is None else rows.filter(wanted)
+    except (OSError, pa.ArrowException) as error:
         raise StorageError(f"Cannot read {table.file} ({type(error).__name__}).") from None
-    with folder.writing(f"{table.name}.csv") as stream:
-        sheet.write_csv(
-            stream,
-            include_bom=True,
-            separator=CSV_SEPARATOR,
-            quote_style="always",
-            line_terminator="\r\n",
-            null_value="",
-        )
-    return sheet.height
 
 
 def table_rows(path: Path) -> int:
