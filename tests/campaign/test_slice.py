@@ -1,0 +1,76 @@
+"""A slice of the campaign: seeded schedules in virtual time, every invariant after each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.campaign.campaign import run_case
+from tests.campaign.checker import Evidence, violations
+from tests.campaign.schedules import CELLS, Schedule, axes_of, schedule
+from tests.campaign.simulator import simulate
+
+BLOCKS = 12
+CASES_PER_BLOCK = 30
+SEED = 20261122
+FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_every_invariant_holds_after_every_schedule(block: int) -> None:
+    start = block * CASES_PER_BLOCK
+    wrong = [
+        f"SEED={SEED} CASE={case}: {violation}"
+        for case in range(start, start + CASES_PER_BLOCK)
+        for violation in run_case(SEED, case).violations
+    ]
+    assert not wrong, "\n".join(wrong[:10])
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+def test_what_was_found_once_stays_mended(tmp_path: Path, path: Path) -> None:
+    one = Schedule(**json.loads(path.read_text(encoding="utf-8"))["schedule"])
+    assert [] == violations(simulate(one, tmp_path))
+
+
+def test_any_1350_cases_in_a_row_visit_every_cell() -> None:
+    assert CELLS == len({schedule(3, case).cell for case in range(5000, 5000 + CELLS)})
+
+
+def test_cells_are_counted_as_the_sandbox_counts_them() -> None:
+    from sandbox.semantics import Semantics
+
+    assert all(axes_of(cell) == {axis: getattr(Semantics.of_cell(cell), axis).value for axis in "abcdef"}
+               for cell in range(CELLS))
+
+
+def story(evidence: Evidence) -> list[object]:
+    """Everything that happened, in order."""
+    return [
+        [(sent.life, sent.time, sent.method, sent.path, sent.trace, sent.body) for sent in evidence.sent],
+        [(life.exit_code, life.killed, life.states) for life in evidence.lives],
+        evidence.effects,
+    ]
+
+
+@pytest.mark.parametrize("case", [3, 33, 63, 93])
+def test_a_seed_tells_the_same_story_again(tmp_path: Path, case: int) -> None:
+    one = schedule(SEED, case)
+    assert story(simulate(one, tmp_path / "a")) == story(simulate(one, tmp_path / "b"))
+
+
+def held(evidence: Evidence) -> object:
+    return {kind: sorted(evidence.after[kind], key=json.dumps) for kind in ("users", "locations", "resources")}
+
+
+@pytest.mark.parametrize("case", range(200, 216))
+def test_one_at_a_time_and_eight_at_once_leave_the_same_behind(tmp_path: Path, case: int) -> None:
+    one = schedule(SEED, case)
+    honest = [fault for fault in one.faults if fault["kind"] not in ("bad-request", "refused-with-status", "forbidden-403")]
+    one = replace(one, faults=honest)
+    alone = simulate(replace(one, concurrency=1), tmp_path / "1")
+    crowd = simulate(replace(one, concurrency=8), tmp_path / "8")
+    assert held(alone) == held(crowd)
