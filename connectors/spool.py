@@ -25,7 +25,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +42,10 @@ BUCKETS: Final = 256
 STRETCH_ROWS: Final = 250_000
 """Rows gathered before they are sorted and written, at least; about 25 MB."""
 
-GROUP_ROWS: Final = 2_500
+GROUP_ROWS: Final = 2_000
 """Rows a row group should have on average: below that the files are mostly their own description."""
+
+FILE_BUFFER: Final = 1 << 20
 
 FEW_VALUES: Final = frozenset(
     {"kind", "location_type", "op", "resource_type", "rule", "scope", "severity", "status"}
@@ -195,11 +197,12 @@ class Spool:
 
     def _write_stretch(self, table: str, shelf: _Table, stretch: list[pl.DataFrame]) -> None:
         rows, counts = self._by_partition(pl.concat(stretch, rechunk=False))
+        stretch.clear()  # from here on there is one copy of them
         name = f"{table}-{len(shelf.files):04}.parquet"
         with _storage(self.folder):
-            content = _row_groups(rows, counts)
-            _write_file(self.folder / name, content)
-        shelf.files.append(_File(name, counts, content.size))
+            path = self.folder / name
+            _write_row_groups(path, rows, counts)
+            shelf.files.append(_File(name, counts, path.stat().st_size))
 
     def _by_partition(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[int]]:
         """The rows in the order of their partitions, and how many each partition has.
@@ -279,27 +282,30 @@ def _taken(column: pl.Series, order: npt.NDArray[np.intp]) -> pl.Series:
     return column.gather(order)
 
 
-def _row_groups(rows: pl.DataFrame, counts: list[int]) -> pa.Buffer:
+def _write_row_groups(path: Path, rows: pl.DataFrame, counts: list[int]) -> None:
     """A Parquet file with one row group per partition that has rows, in order.
 
-    Made in memory: written page by page, the file costs three times as much in system calls.
+    Written through a buffer: page by page, the file costs three times as much in system calls.
     """
     arrow = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    content = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        content,
-        arrow.schema,
-        compression="none",
-        write_statistics=False,
-        write_page_checksum=True,
-        use_dictionary=[name for name in rows.columns if name in FEW_VALUES],
-        column_encoding=_encodings(rows.schema),
-    ) as writer:
+    names, schema = rows.columns, rows.schema
+    del rows
+    with (
+        _private_file(path) as file,
+        pq.ParquetWriter(
+            file,
+            arrow.schema,
+            compression="none",
+            write_statistics=False,
+            write_page_checksum=True,
+            use_dictionary=[name for name in names if name in FEW_VALUES],
+            column_encoding=_encodings(schema),
+        ) as writer,
+    ):
         start = 0
         for count in filter(None, counts):
             writer.write_table(arrow.slice(start, count), row_group_size=count)
             start += count
-    return content.getvalue()
 
 
 def _encodings(schema: pl.Schema) -> dict[str, str]:
@@ -356,17 +362,17 @@ def _damaged(folder: Path) -> StorageError:
     return StorageError(f"The spool {folder.name} is damaged.", cure="Run the export again.")
 
 
-def _write_file(path: Path, content: Any) -> None:
-    """A file only we may read, from its first moment."""
+def _private_file(path: Path) -> IO[bytes]:
+    """A new file only we may read, from its first moment."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+    return os.fdopen(descriptor, "wb", buffering=FILE_BUFFER)
 
 
 def _replace(path: Path, content: bytes) -> None:
     """The whole file or the file before it, whatever happens in between."""
     fresh = path.with_suffix(".new")
-    _write_file(fresh, content)
+    with _private_file(fresh) as file:
+        file.write(content)
     _fsync(fresh)
     fresh.rename(path)
     _fsync(path.parent)

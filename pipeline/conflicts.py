@@ -11,13 +11,15 @@ stand; `keep-first` lets the customer stand whose row came first in the run. Eit
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 
 from pipeline.identity import Identity
-from pipeline.partition import METER_POINT_KEY, USER_KEY, RowShape, bucket, user_key
+from pipeline.partition import METER_POINT_KEY, USER_KEY, RowShape, bucket
 from pipeline.ports import RowSpool
 
 Policy = Literal["quarantine", "keep-first"]
@@ -46,8 +48,14 @@ CROSS_ROW_RULES: Final = (
 
 RuleName: Final[pl.DataType] = pl.Enum(CROSS_ROW_RULES)
 
-CLAIMS: Final = {METER_POINT_OWNER: "meter_point", LOCATION_OWNER: "place", RESOURCE_OWNER: "resource"}
-"""Rule to the column whose values are claimed; the table of claims in the spool is `claims_<column>`."""
+CLAIMED: Final = {METER_POINT_OWNER: "meter_point", LOCATION_OWNER: "place", RESOURCE_OWNER: "resource"}
+"""What only one customer may have: rule to the column that names it."""
+
+CLAIMS: Final = "claims"
+"""The spool's table of claims."""
+
+CLAIM_BUCKETS: Final = 4
+"""Buckets of claims that are judged together: claims are narrow, and larger groups are written faster."""
 
 COORDINATE_TOLERANCE: Final = 1e-4
 """Degrees within which two points are one location: at most 11 m, two meters in one building."""
@@ -87,23 +95,26 @@ def claims_of(rows: pl.DataFrame, shape: RowShape, identity: Identity) -> dict[s
         columns.append("place")
     if identity.ids == "as-is" and "resource" in rows.columns:
         columns.append("resource")
-    return {f"claims_{column}": _claims(rows, column) for column in columns}
+    return {CLAIMS: pl.concat(_claims(rows, column) for column in columns)} if columns else {}
 
 
 def _claims(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Two hashes of the claimed text (96 bits: two texts never meet), the claimant, the row."""
-    claimed = pl.col(column)
-    claims = (
-        rows.lazy()
-        .filter(claimed.is_not_null())
-        .select(
-            user_key(claimed).alias("key"),
-            claimed.nchash.xxhash32().alias("check"),  # type: ignore[attr-defined]
-            USER_KEY,
-            "row",
-        )
+    """What is claimed (a number out of `CLAIMED`), two hashes of its text, the claimant and the row.
+
+    The hashes have 96 bits between them, so that two texts never meet.
+    """
+    kind = list(CLAIMED.values()).index(column)
+    named = rows.filter(pl.col(column).is_not_null()) if rows[column].null_count() else rows
+    text = pl.col(column).nchash  # type: ignore[attr-defined]
+    claims = named.select(
+        pl.lit(kind, pl.UInt8).alias("claimed"),
+        text.xxh3_64(seed=kind).alias("key"),
+        text.xxhash32(seed=kind).alias("check"),
+        USER_KEY,
+        "row",
     )
-    return claims.with_columns(bucket(pl.col("key")).alias("bucket")).collect()
+    coarse = bucket(pl.col("key")) // CLAIM_BUCKETS * CLAIM_BUCKETS
+    return claims.with_columns(coarse.alias("bucket"))
 
 
 def find_conflicts(spool: RowSpool, policy: ConflictPolicy) -> dict[str, int]:
@@ -112,25 +123,20 @@ def find_conflicts(spool: RowSpool, policy: ConflictPolicy) -> dict[str, int]:
     Returns:
         Rows in conflict per rule, those that stand included.
     """
-    found = {}
-    for rule, column in CLAIMS.items():
-        rows = 0
-        for partition in range(spool.partitions):
-            rows_in_conflict = contested(spool.read(f"claims_{column}", partition), rule, policy.of(rule))
-            spool.append(CONTESTED, rows_in_conflict)
-            rows += rows_in_conflict.height
-        spool.drop(f"claims_{column}")
-        if rows:
-            found[rule] = rows
-    return found
+    found: Counter[str] = Counter()
+    for partition in range(spool.partitions):
+        rows_in_conflict = contested(spool.read(CLAIMS, partition), policy)
+        spool.append(CONTESTED, rows_in_conflict)
+        found.update(dict(rows_in_conflict["rule"].value_counts().iter_rows()))
+    spool.drop(CLAIMS)
+    return dict(found)
 
 
-def contested(claims: pl.DataFrame, rule: str, policy: Policy) -> pl.DataFrame:
+def contested(claims: pl.DataFrame, policy: ConflictPolicy) -> pl.DataFrame:
     """The rows whose claim another customer makes too.
 
     Args:
-        claims: all claims on some keys: `key, check, user_key, row`.
-        rule: the rule they break.
+        claims: all claims on some keys: `claimed, key, check, user_key, row`.
         policy: whether the first claimant's rows stand.
 
     Returns:
@@ -138,22 +144,34 @@ def contested(claims: pl.DataFrame, rule: str, policy: Policy) -> pl.DataFrame:
     """
     if claims.is_empty():
         return _NOTHING_CONTESTED
-    claimants = claims.group_by("key").agg(low=pl.col(USER_KEY).min(), high=pl.col(USER_KEY).max())
-    doubtful = claimants.filter(pl.col("low") != pl.col("high"))["key"]
-    if doubtful.is_empty():
+    suspects = _suspects(claims).sort("row")
+    if suspects.is_empty():
         return _NOTHING_CONTESTED
-    same = ("key", "check")
-    suspects = claims.filter(pl.col("key").is_in(doubtful.implode())).sort("row")
+    same = ("claimed", "key", "check")
     disputed = suspects.filter(pl.col(USER_KEY).n_unique().over(same) > 1)
-    first = pl.col(USER_KEY).first().over(same)
-    kept = pl.col(USER_KEY) == first if policy == "keep-first" else pl.lit(value=False)
+    first_stands = [policy.of(rule) == "keep-first" for rule in CLAIMED]
+    is_first = pl.col(USER_KEY) == pl.col(USER_KEY).first().over(same)
     return disputed.select(
-        "row", pl.lit(rule, RuleName).alias("rule"), kept.alias("kept"), _claimant_bucket()
+        "row",
+        pl.col("claimed").replace_strict(dict(enumerate(CLAIMED)), return_dtype=RuleName).alias("rule"),
+        (is_first & pl.lit(pl.Series(first_stands)).gather("claimed")).alias("kept"),
+        bucket(pl.col(USER_KEY)).alias("bucket"),
     )
 
 
-def _claimant_bucket() -> pl.Expr:
-    return bucket(pl.col(USER_KEY)).alias("bucket")
+def _suspects(claims: pl.DataFrame) -> pl.DataFrame:
+    """The claims on whatever seems to be claimed by two: all that are, and a few by chance.
+
+    One number holds 32 bits of what is claimed and 32 of the claimant. Sorted, two claimants of one thing
+    are neighbours that differ in the lower half only. NumPy sorts numbers in a fifth of the time of a
+    group-by; two customers share the lower half once in four billion.
+    """
+    half = np.uint64(32)
+    claimed = claims["key"].to_numpy() << np.uint64(8)  # the upper bits are those of the partition
+    pairs = np.sort((claimed >> half << half) | (claims[USER_KEY].to_numpy() & np.uint64(2**32 - 1)))
+    change = pairs[1:] ^ pairs[:-1]
+    twice = np.unique(pairs[1:][(change > 0) & (change >> half == 0)] >> half)
+    return claims.filter(pl.Series(claimed >> half).is_in(pl.Series(twice).implode()))
 
 
 _NOTHING_CONTESTED = pl.DataFrame(

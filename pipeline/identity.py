@@ -73,7 +73,7 @@ class Identity:
 
     def hmac(self, *parts: pl.Expr) -> pl.Expr:
         """HMAC-SHA-256 of the parts with U+001F between them, as 64 hex digits."""
-        message = pl.concat_str(*parts, separator=SEPARATOR)
+        message = pl.concat_str(*parts, separator=SEPARATOR) if len(parts) > 1 else parts[0]
         digest: pl.Expr = message.chash.hmac_sha256(key=self.key)  # type: ignore[attr-defined]
         return digest
 

@@ -20,8 +20,8 @@ from schemas.profile import CANONICAL, Profile
 BUCKETS: Final = 256
 BUCKET_WIDTH: Final = 2**64 // BUCKETS
 
-PARTITION_ROWS: Final = 160_000
-"""Rows aimed at in a partition: a fold works in about 100 MB, whatever the size of the run."""
+PARTITION_ROWS: Final = 125_000
+"""Rows in a partition, at most: a fold works in about 100 MB, whatever the size of the run."""
 
 USER_KEY = "user_key"
 """UInt64 hash of the wire id of the row's customer; its top byte is the bucket."""

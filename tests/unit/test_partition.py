@@ -30,7 +30,7 @@ def test_buckets_never_change_between_versions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "partitions"), [(0, 1), (1, 1), (160_000, 1), (160_001, 2), (10_000_000, 64), (10**9, 256)]
+    ("rows", "partitions"), [(0, 1), (1, 1), (125_000, 1), (125_001, 2), (10_000_000, 128), (10**9, 256)]
 )
 def test_partitions_are_a_power_of_two_that_follows_the_size(rows: int, partitions: int) -> None:
     assert partition_count(rows) == partitions
