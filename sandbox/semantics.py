@@ -400,11 +400,10 @@ class World:
         for entry in entries:
             self.truth.apply(entry)
         if self._replica is not None:
-            self._show_later(entries)
+            self._show_later(entries, cause.time)
 
-    def _show_later(self, entries: list[Entry]) -> None:
+    def _show_later(self, entries: list[Entry], now: float) -> None:
         """Queue the entries for lagging readers; two changes of one record never overtake each other."""
-        now = self.now()
         for entry in entries:
             kind, _, record = entry
             key = (kind, record.user_id, id_of(record))

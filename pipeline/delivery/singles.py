@@ -158,7 +158,7 @@ class Singles:
                 return Ended(State.BLOCKED, "parent_absent", message)
             case Ruling.FORBIDDEN:
                 if not await self.wire.is_everything_forbidden():
-                    return Ended(State.REJECTED, reason, message)
+                    return await self._after_refusal(phase, record, acted)
                 self.books.fail(forbidden_error())
                 return Ended(State.PLANNED, reason)
             case Ruling.CONTRACT:

@@ -324,6 +324,8 @@ def _records_in(sent: Sent) -> Iterator[tuple[str, str | None]]:
             yield f"{kind}/{one['userId']}/{own}", json.dumps(one, sort_keys=True)
     elif parts == ["users"]:
         yield f"users/{body['userId']}/{body['userId']}", json.dumps(body, sort_keys=True)
+    elif len(parts) == 2 and parts[0] == "users":
+        yield f"users/{parts[1]}/{parts[1]}", None
     elif parts[0] == "resources":
         yield f"resources/{parts[1]}", None
     elif parts[-1] in ("resources", "vehicles"):

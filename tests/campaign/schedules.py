@@ -104,7 +104,7 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         case=case,
         cell=cell,
         semantics=semantics,
-        faults=_faults(chance),
+        faults=[_bounded(fault, semantics) for fault in _faults(chance)],
         sizes=sizes,
         poison=chance.choice([0.0, 0.0, 0.05, 0.15]),
         chunk=chance.choice([2, 4, 7, 12, 30]),
@@ -116,6 +116,14 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         kills=[_kill(chance) for _ in range(chance.choice([0, 0, 1, 1, 2, 3]))],
         stop_after=chance.choice([None, None, None, None, None, 0.3, 3.0, 35.0]),
     )
+
+
+def _bounded(fault: dict[str, Any], semantics: dict[str, Any]) -> dict[str, Any]:
+    """A late request of a cell that is not late is seen by readers within the settle time, lag included."""
+    if "seconds" in fault and fault["kind"] in ("applied-late", "accepted-202"):
+        lag = 0.0 if semantics["d"] == "immediate" else semantics["lag_seconds"]
+        fault["seconds"] = max(0.5, min(fault["seconds"], SETTLE_SECONDS - 1.0 - lag))
+    return fault
 
 
 def _kill(chance: random.Random) -> int:
