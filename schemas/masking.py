@@ -50,7 +50,8 @@ def masked_ids(column: str) -> pl.Expr:
 
 def printable(text: str) -> str:
     """The text on one line, without terminal escapes, controls, bidirectional or other invisible marks."""
-    return visible(_SPACES.sub(" ", _ANSI.sub("", text))).strip()
+    shown = visible(_SPACES.sub(" ", _ANSI.sub("", text)))
+    return _SPACES.sub(" ", shown).strip()
 
 
 def visible(text: str) -> str:

@@ -70,7 +70,7 @@ def test_only_names_of_the_allow_list_are_written(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_makes_a_safe_slug(text):
     name = slug(text)

@@ -1,6 +1,6 @@
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.masking import masked_id, masked_ids, masked_name, masked_text, printable, shape_of, visible
@@ -22,6 +22,7 @@ def test_an_id_shows_at_most_four_characters_and_a_third_of_itself(value, shown)
     assert masked_id(value) == shown
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=40))))
 def test_a_column_is_masked_like_single_ids(values):
     column = pl.DataFrame({"id": values}, schema={"id": pl.String})
@@ -78,6 +79,7 @@ def test_a_shape_says_how_a_value_looks(value, shape):
     assert shape_of(value) == shape
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_nothing_invisible_is_printable(text):
     shown = printable(text)
