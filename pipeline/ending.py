@@ -88,7 +88,10 @@ def stopped(start: Summary, error: MeterfeedError, shelf: RunShelf, world: World
     summary = _ended(
         replace(start, records=dict.fromkeys(Kind, UNKNOWN_RECORDS)), {Exit(error.exit_code)}, error, world
     )
-    return _written(summary, shelf, RunDetails())
+    try:
+        return _written(summary, shelf, RunDetails())
+    except StorageError:
+        return summary  # on a full disk the error itself is all there is to say
 
 
 def judged_only(

@@ -106,6 +106,7 @@ async def _load(order: Order, ports: Ports, session: Session, opened: Opened, jo
         try:
             judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
         except MeterfeedError as error:
+            shelf.drop_spool()  # half a spool serves nobody, and a full disk wants the room
             return await session.finish(run, stopped(start, error, shelf, ports.world))
         put_aside(start, judged, made, checks, opened, shelf, session, run)
         return await _deliver(session, run, shelf, made, checks, approved=order.approve == made.digest)

@@ -313,7 +313,8 @@ def _story(session: Session, wanted: str) -> dict[str, Any]:
 async def purge(order: Order, ports: Ports) -> Summary:
     """Remove what holds customers' values from runs that ended more than `order.days` days ago.
 
-    That is spools, quarantines and corrections; reports, summaries and the ledger stay. A run with anything left open keeps its spool.
+    That is spools, quarantines and corrections; reports, summaries and the ledger stay. A run with anything left
+    open keeps its spool.
     """
     async with _session(order, ports) as session:
         still_open = set(await session.unfinished())
