@@ -42,8 +42,8 @@ _SENTENCES: dict[Unreadable, tuple[str, str]] = {
         "Quote the field that holds the separator.",
     ),
     Unreadable.LINE_BREAK_IN_QUOTES: (
-        "A line break stands inside quotes, in a column where the profile allows none.",
-        "Remove the line break, or list the column in [file] multiline.",
+        "The line is part of a record with a line break inside quotes, in a column where none is legal or around rows.",
+        "Close or remove the quote that the first of these lines opens, or list the column in [file] multiline.",
     ),
     Unreadable.STRAY_QUOTE: (
         "A quote opens or closes where no field begins or ends.",

@@ -4,8 +4,13 @@ This is the first of the two independent counts. It finds physical lines and eve
 quote-aware parser see other records than a person does; what is left is handed to PyArrow, which must
 then count exactly as many records (`csv_reader.py`).
 
-A line is judged by itself: one that ends inside quotes is unreadable and never swallows its neighbours.
-Only in columns the profile lists in `[file] multiline` are lines joined.
+A record that goes over a line end inside quotes is unreadable unless the profile lists its column in `[file]
+multiline`: whether a stray quote swallowed ten rows or one row holds ten lines cannot be told. So none of its physical
+lines is believed, blank ones included, and all of them are counted. Where line breaks are legal, a field over several
+lines that holds as many separators as a row is no address but rows between two stray quotes, and goes the same way.
+
+A quote that nothing closes takes the rest of the file with it, when that is no longer than a record may be; otherwise
+it makes no record, and only its own line is unreadable.
 """
 
 from __future__ import annotations
@@ -297,9 +302,7 @@ class _Look:
             if line < resume:
                 continue
             resume = line + 1
-            if not self.dialect.multiline:
-                self._judge_alone(line)
-            elif self.faults.get(line) in (None, Unreadable.OTHER_LINE_END, Unreadable.STRAY_CARRIAGE_RETURN):
+            if self.faults.get(line) is not Unreadable.RECORD_TOO_LONG:  # such a line has been shortened
                 taken = self._join(line)
                 if taken is None:
                     self.stopped_at = line
@@ -348,38 +351,51 @@ class _Look:
             self._judge_alone(line)
             return 1
         last = self._closing_line(line)
-        if last is None and not self.final and len(self.block) - int(self.begins[line]) <= LARGEST_RECORD:
-            return None
+        if last is None:
+            return self._join_unclosed(line)
         fault = self._fault_joined(line, last)
-        if fault is not None or last is None:
-            self.faults[line] = fault or Unreadable.LINE_BREAK_IN_QUOTES
-            return 1
+        if fault is not None:
+            return self._swallow(line, last, fault)
         for absorbed in range(line, last + 1):
             self.faults.pop(absorbed, None)
         self.joined[line] = last - line + 1
         return last - line + 1
+
+    def _join_unclosed(self, line: int) -> int | None:
+        """How many lines a quote takes that nothing closes here; None when the next block may close it.
+
+        Only the bytes from the line to the end of the file decide, wherever the blocks are cut.
+        """
+        if len(self.block) - int(self.begins[line]) > LARGEST_RECORD:
+            return self._swallow(line, line, Unreadable.LINE_BREAK_IN_QUOTES)
+        if not self.final:
+            return None
+        return self._swallow(line, len(self.ends) - 1, Unreadable.LINE_BREAK_IN_QUOTES)
+
+    def _swallow(self, first: int, last: int, fault: Unreadable) -> int:
+        """Make these lines unreadable, for `fault` where nothing else is wrong; returns how many there are."""
+        self.faults |= {line: self.faults.get(line, fault) for line in range(first, last + 1)}
+        return last - first + 1
 
     def _closing_line(self, line: int) -> int | None:
         """The line with whose end the record that begins at `line` ends, if that is in this block."""
         end = record_end(self.block, int(self.begins[line]), self.dialect)
         return None if end is None else int(np.searchsorted(self.ends, end))
 
-    def _fault_joined(self, line: int, last: int | None) -> Unreadable | None:
-        if last is None:
+    def _fault_joined(self, line: int, last: int) -> Unreadable | None:
+        """What is wrong with a record over several lines; whether it is one at all comes first."""
+        seen = walk(self._text(line, last), self.dialect)
+        if seen.stray:
+            return Unreadable.STRAY_QUOTE
+        if len(seen.fields) != self.dialect.width or not seen.broken <= self.dialect.multiline:
+            return Unreadable.LINE_BREAK_IN_QUOTES
+        a_row = max(1, self.dialect.width - 1)
+        if any(seen.fields[place].count(self.dialect.separator) >= a_row for place in seen.broken):
             return Unreadable.LINE_BREAK_IN_QUOTES
         hard = {self.faults.get(number) for number in range(line, last + 1)} & _HARD
         if hard:
             return next(reason for reason in Unreadable if reason in hard)
-        if int(self.ends[last] - self.begins[line]) > LARGEST_RECORD:
-            return Unreadable.RECORD_TOO_LONG
-        seen = walk(self._text(line, last), self.dialect)
-        if seen.stray:
-            return Unreadable.STRAY_QUOTE
-        if seen.longest > LARGEST_FIELD:
-            return Unreadable.FIELD_TOO_LONG
-        if len(seen.fields) != self.dialect.width or not seen.broken <= self.dialect.multiline:
-            return Unreadable.LINE_BREAK_IN_QUOTES
-        return None
+        return Unreadable.FIELD_TOO_LONG if seen.longest > LARGEST_FIELD else None
 
     def _text(self, first: int, last: int) -> bytes:
         """Lines `first` to `last` without the final line end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,29 +22,7 @@ CUSTOMER_VALUES = re.compile(r"707057[0-9]{12}|K0000|A0000|Påfunnveien|@eksempe
 """What rows of the corpus hold and no message may show."""
 
 
-DIFFERENT = {
-    **{
-        f"CS7 a stray quote in {column} closed {span} lines later": "only the first and the last line are set aside"
-        for column in ("Merknad", "Kundenr")
-        for span in (2, 3, 10, 100, 1000)
-    },
-    **{
-        f"CS7 a stray quote in an address closed {span} lines later": "whole rows vanish where breaks are legal"
-        for span in (1, 5, 20)
-    },
-    "CS7 a quote that never closes": "only the line it opens on is set aside",
-    "CS7 a quote that never closes in an address": "only the line it opens on is set aside",
-}
-"""Cases the code decides otherwise than the documents; whoever settles one takes it out of here."""
-
-
-def _marked(case: Case) -> Any:
-    differs = DIFFERENT.get(case.id)
-    marks = [pytest.mark.xfail(reason=differs, strict=True)] if differs else []
-    return pytest.param(case, id=case.id, marks=marks)
-
-
-@pytest.mark.parametrize("case", [_marked(case) for case in [*CSV, *PARQUET]])
+@pytest.mark.parametrize("case", [*CSV, *PARQUET], ids=lambda case: case.id)
 def test_bad_input_ends_in_its_class(case: Case, tmp_path: Path) -> None:
     try:
         seen = see(case, tmp_path)
