@@ -207,8 +207,8 @@ def _mixed_quality() -> QualityFigures:
             ),
         ),
         unreadable=(
-            UnreadableFigure("too_few_fields", 3, (ViolationExample(FILE, 4_410), ViolationExample(FILE, 9_001))),
-            UnreadableFigure("line_break_in_quotes", 1, (ViolationExample(FILE, 6_203),)),
+            UnreadableFigure("example_of_a_reason", 3, (ViolationExample(FILE, 4_410), ViolationExample(FILE, 9_001))),
+            UnreadableFigure("another_reason", 1, (ViolationExample(FILE, 6_203),)),
         ),
         columns=(
             ColumnProfile("user", 11_815, 11_815, 9_260, True, 8, 9, (Share("8", 11_415), Share("9", 400))),

@@ -17,8 +17,18 @@ from connectors.reports.tables import OUTCOMES, VIOLATIONS, writing_table
 from schemas.details import EXAMPLE_LIMIT, GuardCheck, ReasonCount, RecordExample, StageTime
 from schemas.errors import AccountError, StorageError
 from schemas.outcomes import Exit, Kind, Outcome
-from schemas.quality import MapArea, MapFigure, RuleFigure, RulePair, Share, ViolationExample
+from schemas.quality import (
+    MapArea,
+    MapFigure,
+    RuleFigure,
+    RulePair,
+    Share,
+    UnreadableFigure,
+    ViolationExample,
+)
+from schemas.rules import RULES
 from schemas.summary import RecordCounts, SourceEntry
+from schemas.unreadable import Unreadable
 from tests.golden import runs
 from tests.golden.runs import HOSTILE, Example
 
@@ -404,6 +414,21 @@ def test_a_name_that_carries_a_meter_point_is_masked(tmp_path):
     page = (folder / "report.html").read_text()
     assert meter_point not in page
     assert "meteringvalues-mp-…0017.csv" in page
+
+
+def test_reasons_and_rules_speak_for_themselves(tmp_path):
+    example = runs.mixed()
+    assert example.quality is not None
+    reason = UnreadableFigure("nul_byte", 4, (ViolationExample("a.csv", 7),))
+    details = replace(example.details, rules=())
+    folder = written(
+        tmp_path, replace(example, details=details, quality=replace(example.quality, unreadable=(reason,)))
+    )
+    text = Page((folder / "quality.html").read_text()).text
+    assert Unreadable.NUL_BYTE.sentence in text
+    assert Unreadable.NUL_BYTE.cure in text
+    known = next(rule for rule in RULES if rule.name == "coordinates_come_in_pairs")
+    assert known.cure.replace("`", "") in text
 
 
 def test_server_messages_are_masked_again(tmp_path):
