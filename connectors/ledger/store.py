@@ -162,6 +162,10 @@ class Ledger:
         with _storage_trouble(), self.engine.begin() as connection:
             yield connection
 
+    def close(self) -> None:
+        """Let go of the database; for a ledger opened by `read_ledger`."""
+        self.engine.dispose()
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Let every method called inside share one transaction: all of them are stored, or none is."""

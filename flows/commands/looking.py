@@ -120,7 +120,11 @@ def _from_ledger(settings: Settings) -> Iterator[dict[str, Any]]:
     ledger = read_ledger(settings.ledger.get_secret_value())
     if ledger is None:
         return
-    for row in ledger.runs():
+    try:
+        rows = ledger.runs()
+    finally:
+        ledger.close()
+    for row in rows:
         yield {
             **_line({}),
             "run_id": row.run_id,

