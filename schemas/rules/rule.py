@@ -79,7 +79,8 @@ class Rule:
         source: who says so.
         sandbox, production: what a violation does there.
         missing: what a row without a value is.
-        screens: names of screens (`screens` of its file) one of which finds every row that breaks it; empty: the rule itself.
+        screens: names of screens (`screens` of its file) one of which finds every row that breaks it; empty:
+            the rule itself.
         good: true of a good row; None when the rule does not apply to the profile.
     """
 
