@@ -77,7 +77,7 @@ class WithoutFooter:
             held = text[cut:]
             if len(held) > LARGEST_FOOTER:
                 raise ExportError(
-                    f"{self._name}: the last {self._count} lines that are not blank are over 4 MB long.",
+                    f"{self._name}: the last {self._count} lines are over 4 MB long.",
                     cure="Mend [file] footer_lines, or export the file again.",
                 )
         self.footer = held.split(self._line_end)

@@ -208,20 +208,23 @@ _idle: list[subprocess.Popen[bytes]] = []
 
 @contextmanager
 def _answers(request: dict[str, Any], name: str) -> Iterator[Iterator[bytes]]:
-    """The payloads a worker answers with. One whose answer was not taken to its end is stopped."""
+    """The payloads a worker answers with. One whose answer was not taken to its end is stopped.
+
+    A refusal is an end as well; a worker that ran out of memory may not have it back and is stopped.
+    """
     process = _idle.pop() if _idle else _start()
+    ended: list[bool] = []
     try:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):  # the missing answer will tell
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        ended: list[bool] = []
         yield _payloads(process.stdout, name, ended)
+    finally:
         if ended and not _idle:
             _idle.append(process)
-    finally:
-        if process not in _idle:
+        else:
             _stop(process)
 
 
@@ -260,6 +263,8 @@ def _payloads(stream: IO[bytes], name: str, ended: list[bool]) -> Iterator[bytes
         kind = head[:1]
         if kind == b"E":
             refusal = json.loads(payload)
+            if not refusal["spent"]:
+                ended.append(True)
             raise ExportError(f"{name} cannot be read. {refusal['message']}", cure=refusal["cure"])
         if kind == b"Z":
             ended.append(True)

@@ -3,7 +3,8 @@
 Run as a script by `parquet_reader.py`, isolated (`python -I`), with a bound on its memory. It takes requests
 as JSON, one a line, on its standard input and answers in frames on its standard output: one byte for the
 kind, eight for the length, then that many bytes. Kinds: `J` JSON, `A` an Arrow IPC stream of one batch, `E` a
-refusal (JSON with a message and a cure), `Z` the end. It imports nothing of ours and knows no profile.
+refusal (JSON: a message, a cure, and whether the process is spent), `Z` the end. After `E` and `Z` it waits for
+the next request. It imports nothing of ours and knows no profile.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _refusing_damage() -> Iterator[None]:
     """PyArrow's exceptions quote the file; only their kind is passed on."""
     try:
         yield
-    except RefusalError:
+    except (RefusalError, MemoryError):
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         text = str(error).lower()
@@ -280,10 +281,13 @@ def _serve(request: dict[str, Any], out: IO[bytes]) -> None:
     try:
         answer(request, out)
     except RefusalError as refusal:
-        send(out, b"E", json.dumps({"message": refusal.message, "cure": refusal.cure}).encode())
+        told = {"message": refusal.message, "cure": refusal.cure, "spent": False}
     except MemoryError:
-        told = {"message": "It needs more memory than a file may.", "cure": "Write smaller row groups."}
-        send(out, b"E", json.dumps(told).encode())
+        cure = "Write smaller row groups."
+        told = {"message": "It needs more memory than a file may.", "cure": cure, "spent": True}
+    else:
+        return
+    send(out, b"E", json.dumps(told).encode())
 
 
 if __name__ == "__main__":

@@ -110,12 +110,34 @@ def test_a_correction_of_a_correction_has_our_columns_once(keep, tmp_path):
 
 
 def test_a_row_that_could_not_be_split_comes_back_as_its_text(keep):
-    paths = keep(b'a;b;c\n1;"2;3\n=4;5\n6;\xd8;7\n8;\x00;9\n', l2=["line_break_in_quotes"], l3=["too_few_fields"],
+    paths = keep(b'a;b;c\n1;"2"3\n=4;5\n6;\xd8;7\n8;\x00;9\n', l2=["stray_quote"], l3=["too_few_fields"],
                  l4=["undecodable"], l5=["nul_byte"])  # fmt: skip
     texts = pl.read_parquet(paths["quarantine"])["meterfeed_text"].to_list()
-    assert texts == ['1;"2;3', "=4;5", r"6;\xd8;7", r"8;\x00;9"]
+    assert texts == ['1;"2"3', "=4;5", r"6;\xd8;7", r"8;\x00;9"]
     assert "'=4;5" in text_of(paths["correction"])
     assert rows_of(paths["correction"]) == [(None, None)] * 4
+
+
+@pytest.mark.parametrize("file", ["", 'multiline = ["b"]\n'])
+@pytest.mark.parametrize("before", [0, 300, 90_000])
+@pytest.mark.parametrize("closing", [b'9;8";7', b"9;8;7"])
+def test_every_line_between_stray_quotes_is_copied_once(tmp_path, file, before, closing):
+    """Over the ends of blocks, where the second look finds them as the first did; blank lines included."""
+    good = b"12345;678;9\n"
+    between = [b'1;"2;3', b"", *[b"4;5;6;%d" % number for number in range(2_000)], b"", closing]
+    after = b"" if closing == b"9;8;7" else b'1;"2";3\n'
+    (tmp_path / "kunder.csv").write_bytes(b"a;b;c\n" + good * before + b"\n".join(between) + b"\n" + after)
+    (export,) = open_exports([str(tmp_path / "kunder.csv")], [profile(SEMICOLON + file)])
+    batches = list(export.batches())
+    found = [row for batch in batches for row in batch.unreadable.rows()]
+    assert sum(batch.rows.height for batch in batches) == before + bool(after)
+    marked = marks(**{f"l{line}": [reason] for line, _, reason in found})
+    with RunFolder.create(tmp_path, "run") as folder:
+        paths = write_quarantine(folder, [export], [marked])
+    kept = pl.read_parquet(paths["quarantine"])
+    assert kept["meterfeed_line"].to_list() == list(range(2 + before, 2 + before + len(between)))
+    assert kept["meterfeed_text"].to_list() == [line.decode() for line in between]
+    assert len(rows_of(paths["correction"])) == len(between)
 
 
 def test_nothing_marked_makes_no_file(keep, tmp_path):

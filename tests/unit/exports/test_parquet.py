@@ -246,6 +246,46 @@ def test_pq8_a_dead_reading_process_stops_the_file(stored, make_profile, monkeyp
         list(export.batches())
 
 
+def reading_processes() -> list[str]:
+    """Process ids of the reading processes we started and have not ended."""
+    told = subprocess.run(
+        ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "pid=,args="],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return [line.split()[0] for line in told.stdout.splitlines() if "parquet_worker" in line]
+
+
+def test_a_refused_file_leaves_the_reading_process_to_the_next_one(read, refusal, stored, tmp_path):
+    path = stored()
+    read(path, columns=COLUMNS)
+    before = reading_processes()
+    assert len(before) == 1
+    whole = path.read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[:4] + whole[-200:])
+    refusal(tmp_path / "cut.parquet", columns=COLUMNS)
+    (tmp_path / "noise.parquet").write_bytes(whole[:4] + bytes(len(whole) - 300) + whole[-296:])
+    refusal(tmp_path / "noise.parquet", columns=COLUMNS)
+    assert len(read(path, columns=COLUMNS).rows) == 3
+    assert reading_processes() == before
+
+
+def test_a_reading_process_out_of_memory_is_not_used_again(stored, refusal, monkeypatch, tmp_path):
+    stop_worker()
+    starved = tmp_path / "parquet_worker.py"
+    starved.write_text(
+        "import runpy, sys\n"
+        f"worker = runpy.run_path({str(WORKER)!r})\n"
+        "def answer(request, out): raise MemoryError\n"
+        "worker['_serve'].__globals__['answer'] = answer\n"
+        "worker['main']()\n"
+    )
+    monkeypatch.setattr("connectors.exports.parquet_reader.WORKER", starved)
+    assert "needs more memory" in refusal(stored(), columns=COLUMNS)
+    assert reading_processes() == []
+
+
 def test_a_missing_column_is_named(refusal, stored):
     assert 'lacks the header "b"' in refusal(stored(table().drop_columns("b")), columns=COLUMNS)
 
@@ -266,7 +306,4 @@ def test_no_process_is_left_when_reading_stops_early(stored, make_profile):
     batches = export.batches()
     next(batches)
     batches.close()
-    children = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, check=False
-    )
-    assert b"parquet_worker" not in children.stdout
+    assert reading_processes() == []
