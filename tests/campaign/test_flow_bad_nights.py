@@ -1,0 +1,100 @@
+"""Bad nights of the flows: what dies, what is finished by the next run, and what Prefect says of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.conftest import ROOT, prefect, settings_for
+from tests.integration.prefect_server import Server
+from tests.integration.test_sync_flow import PROFILE, export_of
+
+__all__ = ["prefect"]
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(580), pytest.mark.xdist_group("prefect")]
+
+SLOW = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 0.5}]}
+REGISTER = (
+    "import asyncio; from flows import serving; from flows.settings import load_settings, Needs; "
+    "print(asyncio.run(serving.register_automations(load_settings(needs=Needs.NOTHING))))"
+)
+
+
+def settings_of(api: Sandbox, tmp_path: Path) -> dict[str, str]:
+    data_dir = str(tmp_path / "runs")
+    return {**settings_for(api), "data_dir": data_dir, "chunk_size": "20", "concurrency": "2"}
+
+
+def newest(server: Server) -> dict[str, Any]:
+    return server.runs("sync")[0]
+
+
+def assert_next_run_finishes(server: Server, api: Sandbox, settings: dict[str, str], export: str) -> None:
+    """Nothing lost, nothing twice, by the effect log."""
+    api.set_faults(None)
+    api.settle()
+    state = server.run("sync", settings, exports=[export], profiles=[PROFILE])
+    assert state["type"] == "COMPLETED", state
+    held = api.state()
+    created = [one for one in api.effects() if one["effect"] == "create"]
+    assert len(created) == len(held["users"]) + len(held["locations"])
+    shown = server.artifact("meterfeed-sync")
+    assert f"| planned | {len(held['users'])} | {len(held['locations'])} |" in shown
+
+
+def test_sigterm_mid_push_is_crashed_in_prefect_and_finished_by_the_next_run(prefect: Server, tmp_path: Path):
+    export = export_of(tmp_path / "kunder-1.csv", rows=400)
+    with Sandbox(0, SLOW) as api, prefect.host() as host:
+        settings = settings_of(api, tmp_path)
+        prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE])
+        prefect.wait_until(lambda: len(api.effects()) > 20)
+        host.send_signal(signal.SIGTERM)
+        host.wait(timeout=60)
+        assert newest(prefect)["state"]["type"] == "CRASHED"
+        [summary] = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("2*/summary.json")]
+        assert summary["exit_code"] == 130  # the work came to a clean end all the same
+        assert_next_run_finishes(prefect, api, settings, export)
+
+
+def test_a_server_that_dies_and_comes_back_loses_nothing(prefect: Server, tmp_path: Path):
+    export = export_of(tmp_path / "kunder-1.csv", rows=400)
+    with Sandbox(0, SLOW) as api:
+        settings = settings_of(api, tmp_path)
+        with prefect.host() as host:
+            prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE])
+            prefect.wait_until(lambda: len(api.effects()) > 20)
+            prefect.stop(signal.SIGKILL)
+            prefect.start()
+            assert prefect.end(host)["type"] == "COMPLETED"
+        assert newest(prefect)["state"]["type"] == "COMPLETED"
+        assert_next_run_finishes(prefect, api, settings, export)
+
+
+def test_a_killed_run_is_marked_crashed_by_the_automation(prefect: Server, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", REGISTER], cwd=ROOT, env=prefect.environ(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    export = export_of(tmp_path / "kunder-1.csv", rows=400)
+    with Sandbox(0, SLOW) as api:
+        settings = settings_of(api, tmp_path)
+        with prefect.host() as host:
+            prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE])
+            prefect.wait_until(lambda: len(api.effects()) > 20)
+            host.kill()
+            host.wait(timeout=30)
+        killed = newest(prefect)
+        assert killed["state"]["type"] == "RUNNING"
+        assert_next_run_finishes(prefect, api, settings, export)
+
+        def state() -> bool:
+            found: dict[str, Any] = prefect.ask(f"/flow_runs/{killed['id']}", method="GET")
+            return bool(found["state"]["type"] == "CRASHED")
+
+        prefect.wait_until(state, seconds=420)

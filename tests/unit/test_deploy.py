@@ -1,0 +1,79 @@
+"""What can be held of the container, compose and unit files without an engine to build them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from prefect.settings import get_current_settings
+
+from flows.cli import app
+from flows.settings import SPEC
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+ROOT = DEPLOY.parent
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
+FILES = [DEPLOY / "Containerfile", DEPLOY / "compose.yaml", *UNITS]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_setting_named_exists(file):
+    ours = {setting.name for setting in SPEC} | {one.file_name for one in SPEC if one.from_file}
+    text = file.read_text().replace("METERFEED_…_FILE", "")
+    assert set(re.findall(r"METERFEED_[A-Z_]*[A-Z]", text)) <= ours
+    theirs = set(re.findall(r"(PREFECT_[A-Z_]*[A-Z])=", text)) | set(
+        re.findall(r"(PREFECT_[A-Z_]*[A-Z]):", text)
+    )
+    theirs -= {
+        "PREFECT_HOME",
+        "PREFECT_API_URL",
+        "PREFECT_API_DATABASE_CONNECTION_URL",
+    }  # names of long standing
+    known = set(get_current_settings().to_environment_variables(exclude_unset=False))
+    assert theirs <= known, theirs - known
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_starts_a_command_that_exists(unit):
+    [line] = re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE)
+    program, *words = shlex.split(line)
+    if program.endswith("/meterfeed"):
+        command = typer.main.get_command(app).commands[words[0]]
+        command.make_context(words[0], words[1:]).close()
+    else:
+        assert words[:2] == ["server", "start"]
+
+
+def test_the_container_copies_what_is_there_and_what_the_wheel_needs():
+    lines = re.findall(r"^COPY (?!--)(.*) \S+$", CONTAINERFILE, re.MULTILINE)
+    copied = [word for line in lines for word in line.split()]
+    for name in ("schemas", "pipeline", "connectors", "flows", "sandbox", "data/profiles", "data/reference"):
+        assert name in copied
+    missing = [name for name in copied if not (ROOT / name).exists() and name != "constraints.txt"]
+    assert missing == []
+    assert "USER meterfeed" in CONTAINERFILE
+
+
+def test_every_secret_is_given_to_the_service_that_reads_it_and_none_is_written_down():
+    for name, service in COMPOSE["services"].items():
+        wanted = set(re.findall(r"/run/secrets/([a-z-]+)", str(service)))
+        assert wanted == set(service["secrets"]), name
+        assert wanted <= set(COMPOSE["secrets"])
+    for setting in SPEC:
+        if setting.from_file:
+            assert setting.name not in COMPOSE["services"]["meterfeed"]["environment"]
+
+
+def test_nothing_is_reachable_from_outside():
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_services_wait_for_what_they_need():
+    for service in COMPOSE["services"].values():
+        for needed in service.get("depends_on", {}):
+            assert "healthcheck" in COMPOSE["services"][needed]
