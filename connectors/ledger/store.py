@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -648,11 +648,12 @@ class Ledger:
         )
         taken: list[ChunkRow] = []
         size = 0
-        for row in connection.execute(query.execution_options(yield_per=64)).mappings():
-            if taken and (row["phase"] != taken[0].phase or size >= _ABSORB_BATCH):
-                break
-            taken.append(self._chunk_row(row))
-            size += row["n"]
+        with closing(connection.execute(query.execution_options(yield_per=64))) as result:
+            for row in result.mappings():
+                if taken and (row["phase"] != taken[0].phase or size >= _ABSORB_BATCH):
+                    break
+                taken.append(self._chunk_row(row))
+                size += row["n"]
         kind, function = merge[taken[0].phase]
         records = pl.concat([row.manifest for row in taken])
         for (bucket,), part in records.partition_by("bucket", as_dict=True).items():
