@@ -45,5 +45,8 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 	@$(BIN)/python -m benchmarks.records --rows $(SIZE) --rounds 3 --json benchmarks/records.json
 	@$(BIN)/python -m benchmarks.push --locations 500000 --rounds 3 --json benchmarks/push.json
 
+campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one schedule
+	@SEED=$(SEED) CASE=$(CASE) MINUTES=$(MINUTES) $(BIN)/python -m tests.campaign
+
 clean:                    ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

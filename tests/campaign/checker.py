@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 import polars as pl
@@ -86,7 +86,7 @@ class Witness:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,7 +159,8 @@ def _plain(kind: str, content: Record) -> Record:
     if kind == "location":
         place = content.get("coordinates") or None
         return {
-            "user": content.get("userId"), "id": content["locationId"],
+            "user": content.get("userId"),
+            "id": content["locationId"],
             "type": content.get("locationType") or "Unknown",
             "place": place and (round(place["latitude"], 6), round(place["longitude"], 6)),
             "points": sorted(content.get("meterPointIds") or ()),
@@ -170,8 +171,12 @@ def _plain(kind: str, content: Record) -> Record:
 
 
 KINDS = {
-    "create_users": "user", "release_locations": "location", "update_locations": "location",
-    "create_locations": "location", "replace_resources": "resource", "create_resources": "resource",
+    "create_users": "user",
+    "release_locations": "location",
+    "update_locations": "location",
+    "create_locations": "location",
+    "replace_resources": "resource",
+    "create_resources": "resource",
     "create_vehicles": "resource",
 }
 
@@ -179,8 +184,12 @@ KINDS = {
 def _held(state: Record) -> dict[tuple[str, str, str], Record]:
     """Everything in a store: (kind, user, id) to plain content."""
     found = {("user", one["userId"], one["userId"]): _plain("user", one) for one in state["users"]}
-    found |= {("location", one["userId"], one["locationId"]): _plain("location", one) for one in state["locations"]}
-    found |= {("resource", one["userId"], one["resourceId"]): _plain("resource", one) for one in state["resources"]}
+    found |= {
+        ("location", one["userId"], one["locationId"]): _plain("location", one) for one in state["locations"]
+    }
+    found |= {
+        ("resource", one["userId"], one["resourceId"]): _plain("resource", one) for one in state["resources"]
+    }
     return found
 
 
@@ -226,7 +235,9 @@ def record_conservation(of: Evidence) -> Iterator[str]:
     for key, times in books.times.items():
         if times > 1:
             yield f"{key} has {times} states"
-    for seq, n, manifest in _rows(of.ledger, "SELECT chunk_seq, n, manifest FROM chunk WHERE state <> 'split'"):
+    for seq, n, manifest in _rows(
+        of.ledger, "SELECT chunk_seq, n, manifest FROM chunk WHERE state <> 'split'"
+    ):
         if pl.read_ipc(BytesIO(manifest)).height != n:
             yield f"chunk {seq} says {n} records and holds others"
 
@@ -279,8 +290,9 @@ def _doubles(of: Evidence) -> Iterator[str]:
             if key in there:
                 yield f"{key} was created twice, by request {effect['request']}"
             there.add(key)
-        elif full in wanted and wanted[full]["body"] is not None and effect["effect"] == "overwrite":
-            if _plain(effect["kind"], effect["content"]) != _plain(effect["kind"], wanted[full]["body"]):
+        elif effect["effect"] == "overwrite" and wanted.get(full, {}).get("body") is not None:
+            kind, body = effect["kind"], wanted[full]["body"]
+            if _plain(kind, effect["content"]) != _plain(kind, body):
                 yield f"{key} was overwritten with other content"
 
 
@@ -332,7 +344,11 @@ def _records_in(sent: Sent) -> Iterator[tuple[str, str | None]]:
         yield f"resources/{body['resourceId']}", json.dumps(body, sort_keys=True)
     else:
         own = parts[3] if len(parts) > 3 else body["locationId"]
-        whole = None if body is None or sent.method != "POST" else json.dumps(body | {"userId": parts[1]}, sort_keys=True)
+        whole = (
+            None
+            if body is None or sent.method != "POST"
+            else json.dumps(body | {"userId": parts[1]}, sort_keys=True)
+        )
         yield f"locations/{parts[1]}/{own}", whole
 
 
@@ -443,7 +459,8 @@ def the_exit_tells_the_truth(of: Evidence) -> Iterator[str]:
             codes.add(ERRORS.get(life.error, 1))
         wanted = next(code for code in WORST_FIRST if code in codes)
         if life.exit_code != wanted:
-            yield f"life {life.number} ended with {life.exit_code}, the ledger says {wanted} ({life.states}, {life.error})"
+            said = f"{life.exit_code}, the ledger says {wanted}"
+            yield f"life {life.number} ended with {said} ({life.states}, {life.error})"
 
 
 LEGAL = {
@@ -461,7 +478,9 @@ def history_is_legal(of: Evidence) -> Iterator[str]:
     if _rows(of.ledger, "PRAGMA quick_check") != [("ok",)]:
         yield "the ledger file is damaged"
     at: dict[int, str] = {}
-    for chunk, was, to in _rows(of.ledger, "SELECT chunk_seq, from_state, to_state FROM history ORDER BY seq"):
+    for chunk, was, to in _rows(
+        of.ledger, "SELECT chunk_seq, from_state, to_state FROM history ORDER BY seq"
+    ):
         if at.get(chunk, "") != was:
             yield f"chunk {chunk} moved from {was!r} and was {at.get(chunk, '')!r}"
         if to not in LEGAL.get(was, set()):

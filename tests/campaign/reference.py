@@ -15,7 +15,11 @@ from tests.delivery.harness import Bench, locations, resources, users
 from tests.delivery.test_kill import GUARDS, Address, has_run
 
 N = 12
-PLAN = {Phase.CREATE_USERS: users(N), Phase.CREATE_LOCATIONS: locations(N), Phase.CREATE_RESOURCES: resources(N)}
+PLAN = {
+    Phase.CREATE_USERS: users(N),
+    Phase.CREATE_LOCATIONS: locations(N),
+    Phase.CREATE_RESOURCES: resources(N),
+}
 
 
 def main(folder: str, base_url: str, token_url: str) -> int:

@@ -82,8 +82,9 @@ def work_of(one: Schedule) -> Work:
     records: list[dict[str, Any]] = []
 
     def add(phase: str, user: str, own: str, body: dict[str, Any] | None, **more: Any) -> None:
-        records.append({"phase": phase, "user_id": user, "id": own, "location_id": None, "keys": [], "body": body}
-                       | more)
+        records.append(
+            {"phase": phase, "user_id": user, "id": own, "location_id": None, "keys": [], "body": body} | more
+        )
 
     users = [f"user-{n:04d}" for n in range(one.sizes["create_users"])]
     for user in users:
@@ -100,7 +101,12 @@ def work_of(one: Schedule) -> Work:
         user = homes[n % len(homes)]
         # The first new locations take over what released ones give up.
         number = 800 + n if n < one.sizes["release_locations"] else n
-        add("create_locations", user, f"loc-{n:04d}", location_body(user, f"loc-{n:04d}", number, whole=n % 4 != 3))
+        add(
+            "create_locations",
+            user,
+            f"loc-{n:04d}",
+            location_body(user, f"loc-{n:04d}", number, whole=n % 4 != 3),
+        )
     for n in range(one.sizes["replace_resources"]):
         body = {"resourceId": f"old-res-{n}", "resourceType": "HVAC"}
         add("replace_resources", f"old-user-{n}", f"old-res-{n}", body, location_id=f"old-loc-{n}")
@@ -153,17 +159,31 @@ def _frames(records: list[dict[str, Any]]) -> dict[Phase, pl.DataFrame]:
 def seed_world(core: Core, one: Schedule) -> None:
     """What was there before: users with locations to update and release, and resources to replace."""
     world, cause = core.world, Cause(core.now(), 0, None, "POST", "before")
-    for n in range(max(1, one.sizes["release_locations"], one.sizes["update_locations"], one.sizes["replace_resources"])):
+    for n in range(
+        max(1, one.sizes["release_locations"], one.sizes["update_locations"], one.sizes["replace_resources"])
+    ):
         user = f"old-user-{n}"
         world.create_user(cause, User(user_id=user))
         world.create_location(
-            cause, Location(user_id=user, location_id=f"old-loc-{n}", location_type="Commercial",
-                            coordinates=Coordinates(latitude=59.0, longitude=10.0), meter_point_ids=(point(700 + n),)))
+            cause,
+            Location(
+                user_id=user,
+                location_id=f"old-loc-{n}",
+                location_type="Commercial",
+                coordinates=Coordinates(latitude=59.0, longitude=10.0),
+                meter_point_ids=(point(700 + n),),
+            ),
+        )
         kept = (point(900 + n),) if n % 2 else ()
         world.create_location(
-            cause, Location(user_id=user, location_id=f"old-rel-{n}", meter_point_ids=(point(800 + n), *kept)))
+            cause, Location(user_id=user, location_id=f"old-rel-{n}", meter_point_ids=(point(800 + n), *kept))
+        )
         world.create_resource(
-            cause, Resource(user_id=user, location_id=f"old-loc-{n}", resource_id=f"old-res-{n}", resource_type="Generic"))
+            cause,
+            Resource(
+                user_id=user, location_id=f"old-loc-{n}", resource_id=f"old-res-{n}", resource_type="Generic"
+            ),
+        )
     world.settle()
 
 
@@ -236,8 +256,11 @@ class Simulation:
     async def _everything(self) -> Evidence:
         one = self.one
         self.work = work_of(one)
-        plan = {"seed": one.seed * 100_003 + one.case, "semantics": one.semantics,
-                "rules": {"reject_ids": sorted(self.work.poison)}}
+        plan = {
+            "seed": one.seed * 100_003 + one.case,
+            "semantics": one.semantics,
+            "rules": {"reject_ids": sorted(self.work.poison)},
+        }
         self.core = Core(plan, now=self.now, token_lifetime=one.token_lifetime)
         seed_world(self.core, one)
         before = self.core.state()
@@ -281,7 +304,9 @@ class Simulation:
         self.life = Life(number=self.number, faulty=faulty, started=self.now(), first_sent=len(self.sent))
         self.lives.append(self.life)
         begun = self.loop.time()
-        living = asyncio.create_task(self._one_life(stop_after=self.one.stop_after if self.number == 0 else None))
+        living = asyncio.create_task(
+            self._one_life(stop_after=self.one.stop_after if self.number == 0 else None)
+        )
         await asyncio.wait({living, self.died}, timeout=LONGEST_LIFE, return_when=asyncio.FIRST_COMPLETED)
         self.life.stuck = not living.done() and not self.dead
         self.dead = self.dead or self.life.stuck
@@ -317,17 +342,31 @@ class Simulation:
         self.step()
         with (
             Witness(self.place / "ledger.sqlite") as self.witness,
-            open_ledger(f"sqlite:///{self.place}/ledger.sqlite", identity=Identity("t", BASE, "k"), now=self.now())
-            as ledger,
+            open_ledger(
+                f"sqlite:///{self.place}/ledger.sqlite", identity=Identity("t", BASE, "k"), now=self.now()
+            ) as ledger,
         ):
             self.step()
             async with self._client() as client, Journal(ledger) as durable:
                 runs = await durable(ledger.runs)
-                run = runs[0] if runs else await durable(
-                    ledger.begin_run, command="sync", environment="sandbox", profiles="p", job_digest="j",
-                    stamp="20260101", now=self.now())
+                run = (
+                    runs[0]
+                    if runs
+                    else await durable(
+                        ledger.begin_run,
+                        command="sync",
+                        environment="sandbox",
+                        profiles="p",
+                        job_digest="j",
+                        stamp="20260101",
+                        now=self.now(),
+                    )
+                )
                 sender = Sender(
-                    api=client, ledger=ledger, world=world, durable=durable,
+                    api=client,
+                    ledger=ledger,
+                    world=world,
+                    durable=durable,
                     read_plan=lambda _run, phase, _partition: self.work.frames.get(phase),
                     traffic=Traffic(world, chunk_records=one.chunk, concurrency=one.concurrency),
                     guards=GuardsSection(rejected=1.0, rejected_alike=10**6, canary=one.canary),
@@ -356,20 +395,31 @@ class Simulation:
         self.life.exit_code = int(worst(found | ({Exit(error.exit_code)} if error else set())))
         open_states = (State.PLANNED, State.IN_DOUBT, State.IN_FLIGHT)
         seen = sum(n for _, _, _, n in lines)
-        self.life.settled = seen == len(self.work.records) and not any(line[1] in open_states for line in lines)
+        self.life.settled = seen == len(self.work.records) and not any(
+            line[1] in open_states for line in lines
+        )
 
     def _plan(self) -> Plan:
         counts = {kind: KindPlan() for kind in Kind}
         for phase, frame in self.work.frames.items():
-            verb = {"C": "create", "U": "update", "R": "release"}[phase.value[0].upper() if phase != Phase.REPLACE_RESOURCES else "U"]
+            verb = {"C": "create", "U": "update", "R": "release"}[
+                phase.value[0].upper() if phase != Phase.REPLACE_RESOURCES else "U"
+            ]
             counts[MANNERS[phase].kind] = counts[MANNERS[phase].kind].plus(KindPlan(**{verb: frame.height}))
         return Plan("d", counts, {p: f.height for p, f in self.work.frames.items()}, 1, 1)
 
     def _client(self) -> ApiClient:
         return ApiClient(
-            BASE, "http://127.0.0.1:9/connect/token", CLIENT_ID, Secret(CLIENT_SECRET),
-            transport=_Carrier(self), monotonic=self.loop.time, sleep=asyncio.sleep, random=self.chance.random,
-            deadline_seconds=40.0, trace_header="x-attempt",
+            BASE,
+            "http://127.0.0.1:9/connect/token",
+            CLIENT_ID,
+            Secret(CLIENT_SECRET),
+            transport=_Carrier(self),
+            monotonic=self.loop.time,
+            sleep=asyncio.sleep,
+            random=self.chance.random,
+            deadline_seconds=40.0,
+            trace_header="x-attempt",
         )
 
 
@@ -383,15 +433,21 @@ class _Carrier(httpx.AsyncBaseTransport):
         of = self._of
         of.step()  # nothing has left
         sent = Sent(
-            life=of.number, time=of.now(), method=request.method, path=request.url.path,
-            trace=request.headers.get("x-attempt"), body=request.content,
+            life=of.number,
+            time=of.now(),
+            method=request.method,
+            path=request.url.path,
+            trace=request.headers.get("x-attempt"),
+            body=request.content,
         )
         if sent.changes:
             sent.intent = of.witness.intent(sent.trace)
         of.sent.append(sent)
         carrying = asyncio.create_task(of.inner.handle_async_request(request))
         of.serving.add(carrying)
-        carrying.add_done_callback(lambda task: (of.serving.discard(task), task.cancelled() or task.exception()))
+        carrying.add_done_callback(
+            lambda task: (of.serving.discard(task), task.cancelled() or task.exception())
+        )
         try:
             response = await asyncio.shield(carrying)
         finally:

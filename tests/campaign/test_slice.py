@@ -43,8 +43,10 @@ def test_any_1350_cases_in_a_row_visit_every_cell() -> None:
 def test_cells_are_counted_as_the_sandbox_counts_them() -> None:
     from sandbox.semantics import Semantics
 
-    assert all(axes_of(cell) == {axis: getattr(Semantics.of_cell(cell), axis).value for axis in "abcdef"}
-               for cell in range(CELLS))
+    assert all(
+        axes_of(cell) == {axis: getattr(Semantics.of_cell(cell), axis).value for axis in "abcdef"}
+        for cell in range(CELLS)
+    )
 
 
 def story(evidence: Evidence) -> list[object]:
@@ -63,13 +65,19 @@ def test_a_seed_tells_the_same_story_again(tmp_path: Path, case: int) -> None:
 
 
 def held(evidence: Evidence) -> object:
-    return {kind: sorted(evidence.after[kind], key=json.dumps) for kind in ("users", "locations", "resources")}
+    return {
+        kind: sorted(evidence.after[kind], key=json.dumps) for kind in ("users", "locations", "resources")
+    }
 
 
 @pytest.mark.parametrize("case", range(200, 216))
 def test_one_at_a_time_and_eight_at_once_leave_the_same_behind(tmp_path: Path, case: int) -> None:
     one = schedule(SEED, case)
-    honest = [fault for fault in one.faults if fault["kind"] not in ("bad-request", "refused-with-status", "forbidden-403")]
+    honest = [
+        fault
+        for fault in one.faults
+        if fault["kind"] not in ("bad-request", "refused-with-status", "forbidden-403")
+    ]
     one = replace(one, faults=honest)
     alone = simulate(replace(one, concurrency=1), tmp_path / "1")
     crowd = simulate(replace(one, concurrency=8), tmp_path / "8")

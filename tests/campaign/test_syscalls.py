@@ -18,23 +18,46 @@ from tests.campaign.reference import N
 from tests.delivery.harness import creates
 
 ROOT = Path(__file__).resolve().parents[2]
-FAULTS = {"fault": [{"kind": "applied-then-503", "on": "batch", "at": [2]},
-                    {"kind": "bad-request", "on": "batch", "at": [4]}]}
+FAULTS = {
+    "fault": [
+        {"kind": "applied-then-503", "on": "batch", "at": [2]},
+        {"kind": "bad-request", "on": "batch", "at": [4]},
+    ]
+}
 KILLS = [("pwrite64", 40), ("pwrite64", 150), ("fdatasync", 5), ("sendto", 9), ("recvfrom", 30)]
 ERRORS = [("pwrite64", "ENOSPC", 120), ("fdatasync", "EIO", 6)]
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing: no kill at system calls was tried"),
+    pytest.mark.skipif(
+        shutil.which("strace") is None, reason="strace is missing: no kill at system calls was tried"
+    ),
     pytest.mark.xdist_group("strace"),
 ]
 
 
 def deliver(sandbox: Sandbox, folder: Path, *inject: str) -> int:
-    command = [sys.executable, "-m", "tests.campaign.reference", str(folder), sandbox.base_url, sandbox.token_url]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.campaign.reference",
+        str(folder),
+        sandbox.base_url,
+        sandbox.token_url,
+    ]
     if inject:
         call = inject[0].partition(":")[0]
-        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
-                   "-e", f"inject={inject[0]}", *command]
+        command = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={inject[0]}",
+            *command,
+        ]
     return subprocess.run(command, cwd=ROOT, timeout=120, check=False, capture_output=True).returncode
 
 
@@ -45,9 +68,26 @@ def counted(folder: Path) -> dict[str, int]:
     with Sandbox(faults=FAULTS) as sandbox:
         trace = folder / "trace"
         subprocess.run(
-            ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=pwrite64,fdatasync,sendto,recvfrom",
-             sys.executable, "-m", "tests.campaign.reference", str(folder), sandbox.base_url, sandbox.token_url],
-            cwd=ROOT, timeout=120, check=True, capture_output=True)
+            [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                str(trace),
+                "-e",
+                "trace=pwrite64,fdatasync,sendto,recvfrom",
+                sys.executable,
+                "-m",
+                "tests.campaign.reference",
+                str(folder),
+                sandbox.base_url,
+                sandbox.token_url,
+            ],
+            cwd=ROOT,
+            timeout=120,
+            check=True,
+            capture_output=True,
+        )
     for line in trace.read_text(encoding="utf-8", errors="replace").splitlines():
         thread, _, rest = line.partition(" ")
         call = rest.strip().partition("(")[0]
@@ -87,7 +127,9 @@ def test_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str, n: int
 
 
 @pytest.mark.parametrize(("call", "error", "n"), ERRORS)
-def test_a_disk_that_fails_stops_the_run_with_16_and_loses_nothing(tmp_path: Path, call: str, error: str, n: int) -> None:
+def test_a_disk_that_fails_stops_the_run_with_16_and_loses_nothing(
+    tmp_path: Path, call: str, error: str, n: int
+) -> None:
     assert fails_and_recovers(tmp_path, call, error, n)
 
 
@@ -103,7 +145,9 @@ def test_a_kill_at_every_system_call(tmp_path: Path, call: str) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(("call", "error"), [("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync", "EIO")])
+@pytest.mark.parametrize(
+    ("call", "error"), [("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync", "EIO")]
+)
 def test_a_disk_that_fails_from_every_write_on(tmp_path: Path, call: str, error: str) -> None:
     for n in range(1, counted(tmp_path / "count")[call] + 1):
         folder = tmp_path / str(n)
