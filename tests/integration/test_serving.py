@@ -33,7 +33,7 @@ profiles = ["{profile}"]
 inbox = "{inbox}"
 [schedule.nothing-there]
 flow = "quality"
-cron = "* * * * *"
+cron = "0 4 1 1 *"
 profiles = ["{profile}"]
 exports = ["{inbox}/no-such-file.csv"]
 """
@@ -77,7 +77,7 @@ def served(
     receiver: tuple[str, list[dict[str, str]]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
-    """`meterfeed serve` with two schedules of every minute: one that loads an inbox, one that must fail."""
+    """`meterfeed serve` with two schedules: every minute one that loads an inbox, and one that must fail."""
     folder = tmp_path_factory.mktemp("served")
     export_of(folder / "inbox" / "kunder-1.csv", rows=300, damage={"cut_point": 0.01})
     file = folder / "schedules.toml"
@@ -166,13 +166,15 @@ def test_a_served_cron_schedule_fires_and_its_artifact_shows_the_figures_of_the_
 
 
 def test_the_webhook_is_told_of_a_run_that_failed(prefect: Server, served: Served):
+    deployment = prefect.ask("/deployments/name/meterfeed-quality/nothing-there", method="GET")
+    prefect.ask(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": deployment["parameters"]})
     [text] = {
-        one["text"].split(" is ", 1)[1]
+        one["text"]
         for one in prefect.wait_until(
-            lambda: [one for one in served.told if "quality" in one["text"]], seconds=150
+            lambda: [one for one in served.told if "quality" in one["text"]], seconds=120
         )
     }
-    assert text.startswith("Guard. A guard stopped the run.")
+    assert "is Guard. A guard stopped the run. no-such-file.csv does not exist." in text
     assert b"canary-of-the-webhook" not in prefect.database()
 
 
