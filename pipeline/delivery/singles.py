@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -119,6 +119,7 @@ class Singles:
     async def _replace(self, record: Record, trace: str) -> _Acted:
         """There is no call that changes a resource; nothing hangs on it, so it is removed and made again."""
         verdict, _ = await self.wire.send(*delete_resource_call(record, trace))
+        verdict = await self._surely_gone(Phase.REPLACE_RESOURCES, record, verdict, Found.ABSENT)
         if verdict.ruling is not Ruling.APPLIED:
             return _Acted(verdict)
         verdict, _ = await self.wire.send(*create_call(Phase.REPLACE_RESOURCES, record, trace))
@@ -141,7 +142,15 @@ class Singles:
             verdict, _ = await self.wire.send(*patch_meter_points_call(record, remaining, trace))
             return _Acted(verdict, digest=RELEASED)
         verdict, _ = await self.wire.send(*delete_location_call(record, trace))
+        verdict = await self._surely_gone(Phase.RELEASE_LOCATIONS, record, verdict, Found.AS_SENT)
         return _Acted(verdict, digest=DELETED)
+
+    async def _surely_gone(self, phase: Phase, record: Record, verdict: Verdict, wanted: Found) -> Verdict:
+        """A removal answered with 404 may have met a path that is wrong: it is believed when reading agrees."""
+        if verdict.reason is not Reason.ALREADY_GONE:
+            return verdict
+        [found] = await self.reader.find(phase, [record])
+        return verdict if found is wanted else replace(verdict, ruling=Ruling.IN_DOUBT)
 
     # ------------------------------------------------------------ what it means
     async def _ending(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
