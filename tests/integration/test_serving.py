@@ -19,11 +19,10 @@ import pytest
 from sandbox.server import Sandbox
 from tests.integration.conftest import ROOT, settings_for
 from tests.integration.prefect_server import Server
-from tests.integration.test_sync_flow import PROFILE, export_of
+from tests.integration.test_sync_flow import METERFEED, PROFILE, export_of
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("prefect")]
 
-METERFEED = [sys.executable, "-c", "from flows.cli import main; main()"]
 SCHEDULES = """
 environment = "sandbox"
 [schedule.every-minute]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tests.integration.prefect_server import Server
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("prefect")]
 
+METERFEED = [sys.executable, "-c", "from flows.cli import main; main()"]
 PROFILE = str(ROOT / "data/profiles/nordkraft.toml")
 
 
@@ -201,3 +204,27 @@ def test_an_overlapping_run_is_told_so_and_a_killed_one_is_finished_by_the_next(
         )
         created = [one for one in api.effects() if one["effect"] == "create"]
         assert len(created) == len(held["users"]) + len(held["locations"])
+
+
+def test_an_account_block_stands_in_for_the_environment_and_shows_no_secret(
+    prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
+):
+    saved = subprocess.run(
+        [*METERFEED, "serve", "--save-account", "nordkraft", "--json"],
+        cwd=ROOT,
+        env=prefect.environ(settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    bare = {"data_dir": settings["data_dir"], "settle": "0.2"}
+    export = export_of(tmp_path / "kunder-1.csv")
+    done = prefect.run("sync", bare, exports=[export], profiles=[PROFILE], account="nordkraft")
+    assert done["name"] == "Completed", done
+    assert len(api.state()["users"]) > 0
+    stranger = prefect.run("sync", bare, exports=[export], profiles=[PROFILE], account="nobody")
+    assert (stranger["name"], "no such account block" in stranger["message"]) == ("Settings", True)
+    said = prefect.database() + (saved.stdout + saved.stderr).encode()
+    said += b"".join(path.read_bytes() for path in prefect.home.glob("*.log"))
+    assert not [secret for secret in (ID_KEY, api.client_secret) if secret.encode() in said]
