@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from connectors.api import ApiClient
-from connectors.exports import open_exports
+from connectors.exports import OpenedExport, open_exports
 from connectors.exports.places import find_places
 from connectors.ledger import open_ledger
 from connectors.ledger.journal import Journal
@@ -124,7 +124,15 @@ def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: 
 
 
 def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:
-    return [(export, export.profile) for export in open_exports(arguments, profiles)]
+    return [(export, _as_read(export)) for export in open_exports(arguments, profiles)]
+
+
+def _as_read(export: OpenedExport) -> Profile:
+    """The profile of an export; a correction speaks only for its own rows, however full the export was."""
+    if not export.is_correction:
+        return export.profile
+    delta = export.profile.export.model_copy(update={"kind": "delta"})
+    return export.profile.model_copy(update={"export": delta})
 
 
 @asynccontextmanager

@@ -274,7 +274,9 @@ def put_aside(
             "plan_digest": plan.digest,
             "plan": {kind.value: _changes(plan, kind) for kind in Kind},
             "handovers": {"moved": plan.handovers_moved, "reported": plan.handovers_reported},
-            "notes": list(session.warnings),
+            "notes": [*session.warnings, *judged.notes],
+            "export_kind": kind_of(opened),
+            "corrects": _corrected(opened),
         },
     )
     details = RunDetails(
@@ -297,6 +299,24 @@ def put_aside(
     }
     session.ledger.change_run(run.run_seq, plan=json.dumps(kept), plan_digest=plan.digest, state="planned")
     return summary, details, quality
+
+
+def kind_of(opened: Opened) -> str:
+    """Whether the exports, together, say everything; runs are only compared with runs of the same kind."""
+    return "full" if any(profile.export.kind == "full" for _, profile in opened) else "delta"
+
+
+def _corrected(opened: Opened) -> list[dict[str, Any]]:
+    """Which earlier exports the rows of corrections stand for: the first 32 hex characters of their SHA-256."""
+    return [
+        {"correction": export.name, "sha256": sha, "rows": rows}
+        for export, _ in opened
+        for sha, rows in export.corrects()
+        .group_by("corrects_sha256")
+        .len()
+        .sort("corrects_sha256")
+        .iter_rows()
+    ]
 
 
 def _plain(check: GuardCheck) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class Export(Protocol):
         """The canonical columns this export has."""
         ...
 
+    def corrects(self) -> pl.DataFrame:
+        """Which earlier row each row of a correction stands for: `source_line, corrects_sha256, corrects_line`."""
+        ...
+
     def row_estimate(self) -> int:
         """About how many rows, rather too many than too few."""
         ...

@@ -74,6 +74,7 @@ class Judged:
     profiles: Sequence[Profile]
     shapes: Sequence[RowShape]
     rule_notes: tuple[RuleNote, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     def take_folded(self, rows: pl.DataFrame, folded: Folded) -> None:
         """Add what is known only when all rows of a customer are together."""
@@ -192,6 +193,7 @@ def judge_exports(
             _take(judged, batch.rows, batch.unreadable, export, profile, rulebook, alarms, identity)
             world.notice(Notice("judge", judged.tally.read, None, "rows"))
         alarms.raise_if_damaged()
+        judged.notes += [f"{alarm.message} {alarm.cure}" for alarm in alarms.warnings()]
     return judged
 
 

@@ -13,7 +13,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from pipeline.ending import applied, begun, judged_only, planned, put_aside, skipped, stopped, together
+from pipeline.ending import (
+    applied,
+    begun,
+    judged_only,
+    kind_of,
+    planned,
+    put_aside,
+    skipped,
+    stopped,
+    together,
+)
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint, job_of
@@ -177,7 +187,7 @@ async def _plan(
         )
         session.raise_if_stopping()
         judged.spool.finish({"plan": made.digest})
-    history = await session.history(job)
+    history = await session.history(job, kind_of(opened))
     checks = _row_checks(judged, opened, history)
     limits = tightest([profile.guards for _, profile in opened])
     checks += plan_guards(made, limits, history=history)
@@ -186,8 +196,7 @@ async def _plan(
 
 def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardCheck]:
     limits = tightest([profile.guards for _, profile in opened])
-    full = any(profile.export.kind == "full" for _, profile in opened)
-    return row_guards(judged.tally.counts(), limits, history=history, full=full)
+    return row_guards(judged.tally.counts(), limits, history=history, full=kind_of(opened) == "full")
 
 
 async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:

@@ -135,12 +135,11 @@ class Session:
 
         await self.durable(supersede)
 
-    async def history(self, job: Job) -> History:
-        """What completed runs of these profiles looked like."""
-        runs = await self.durable(
-            lambda: self.ledger.runs(profiles=job.profiles, state=SETTLED, limit=HISTORY_RUNS)
-        )
-        return History.of([json.loads(run.summary) for run in runs if run.summary])
+    async def history(self, job: Job, export_kind: str) -> History:
+        """What completed runs of these profiles looked like; a full export is not measured by a correction."""
+        runs = await self.durable(self.ledger.runs, profiles=job.profiles, state=SETTLED, limit=HISTORY_RUNS)
+        summaries = [json.loads(run.summary) for run in runs if run.summary]
+        return History.of([one for one in summaries if one.get("export_kind") == export_kind])
 
     async def last_summary(self, run_id: str | None) -> Summary:
         """The summary of the newest run (or of this one) as it stands.

@@ -22,7 +22,7 @@ Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 T = TypeVar("T")
 
 
-class MalformedAnswer(Exception):  # noqa: N818  it names what it is, as the tree in schemas does
+class MalformedAnswer(Exception):
     """The body is not what an answer looks like. `why` is a short word; nothing of the body is kept."""
 
     def __init__(self, why: str) -> None:

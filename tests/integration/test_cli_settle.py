@@ -270,3 +270,26 @@ def test_purge_removes_values_and_keeps_reports(meterfeed, api, write, tmp_path)
 def test_the_spool_goes_when_everything_is_settled(meterfeed, api, write, tmp_path):
     done = meterfeed("sync", *write("a.csv", portfolio(10)), "--json", **settings_for(api)).document
     assert not (tmp_path / "runs" / done["run_id"] / "spool").exists()
+
+
+def test_a_correction_adds_its_rows_and_speaks_for_no_other(meterfeed, api, write, tmp_path):
+    arguments = write(
+        "kunder.csv", [*portfolio(310), f"K0900;A0900;Husholdning;{gsrn(900)};961,5;9,6;Aktiv\n"]
+    )
+    done = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert (10, 1) == (done["exit_code"], done["rows"]["quarantined"])
+    correction = Path(done["artifacts"]["correction"])
+    mended = tmp_path / "correction-kunder.csv"
+    mended.write_bytes(correction.read_bytes().replace(b"961,5", b"61,5"))
+    fixed = meterfeed("sync", mended, *arguments[1:], "--json").document
+    assert (0, 1, 0) == (
+        fixed["exit_code"],
+        fixed["records"]["location"]["created"],
+        fixed["plan"]["location"]["vanished"],
+    )
+    assert [(done["sources"][0]["sha256"][:32], 1)] == [
+        (one["sha256"], one["rows"]) for one in fixed["corrects"]
+    ]
+    assert 311 == len(api.state()["users"])
+    # The next full export is measured by the last full one, not by the correction of one row.
+    assert 0 == meterfeed("sync", *write("kunder-2.csv", portfolio(311)), "--json").code
