@@ -119,9 +119,19 @@ class Server:
             {"content-type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+        for left in range(20, -1, -1):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    content = answer.read()
+            except (
+                urllib.error.HTTPError
+            ) as refused:  # its SQLite is busy: Prefect's own client asks again, too
+                if refused.code != 503 or not left:
+                    raise
+                time.sleep(0.5)
+            else:
+                return json.loads(content) if content else None
+        raise AssertionError
 
     def runs(self, flow: str, **where: Any) -> list[dict[str, Any]]:
         """Runs of a flow, newest first."""
