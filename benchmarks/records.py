@@ -36,29 +36,41 @@ Found = dict[str, int]
 
 # ------------------------------------------------------------------ ours
 def ours(export: Path, out: Path, *, partitions: int | None = None) -> Found:
-    """The path of `meterfeed quality` and `sync` up to the records, provenance made and counted."""
+    """The path of `meterfeed quality` and `sync` up to the records; provenance is made and counted."""
+    import flows  # noqa: F401  settles how Polars allocates, as it does for the command line
     from benchmarks.customers import PROFILE
     from connectors.exports import open_exports
-    from connectors.reference import load_reference
     from connectors.spool import Spool
-    from pipeline.alarms import Alarms
-    from pipeline.canonical import to_canonical
-    from pipeline.conflicts import CONTESTED, ConflictPolicy, find_conflicts
+    from pipeline.conflicts import ConflictPolicy, find_conflicts
     from pipeline.identity import Identity
-    from pipeline.intake import ROWS, spool_rows
-    from pipeline.partition import RowShape, partition_count
-    from pipeline.records import Folding, fold
-    from pipeline.validation import judge
-    from schemas.outcomes import Kind
+    from pipeline.partition import partition_count
+    from pipeline.records import Folding
     from schemas.profile import Profile
-    from schemas.rules import Rulebook
 
     profile = Profile.from_toml(PROFILE, "benchmark.toml")
     identity, policy = Identity("benchmark key of 32 bytes or so ..", ids="as-is"), ConflictPolicy()
     [opened] = open_exports([str(export)], [profile])
+    spool = Spool.create(out / "spool", partitions=partitions or partition_count(opened.row_estimate()))
+    read, quarantined = _judge_and_spool(opened, profile, identity, spool)
+    find_conflicts(spool, policy)
+    folds = _fold_and_write(spool, Folding(identity, policy, scopes=[profile.name]), out)
+    conflicting, duplicate, mapped, users, locations, provenance = folds
+    assert provenance == 2 * mapped
+    spool.delete()
+    return _found(read, quarantined + conflicting, duplicate, mapped, users, locations)
+
+
+def _judge_and_spool(opened: Any, profile: Any, identity: Any, spool: Any) -> tuple[int, int]:
+    from connectors.reference import load_reference
+    from pipeline.alarms import Alarms
+    from pipeline.canonical import to_canonical
+    from pipeline.intake import spool_rows
+    from pipeline.partition import RowShape
+    from pipeline.validation import judge
+    from schemas.rules import Rulebook
+
     rulebook = Rulebook.for_profile(profile, "production", load_reference(), columns=opened.columns_present())
     alarms = Alarms(opened.name, rulebook)
-    spool = Spool.create(out / "spool", partitions=partitions or partition_count(opened.row_estimate()))
     read = quarantined = 0
     for batch in opened.batches():
         canonical = to_canonical(batch.rows, profile, batch.source)
@@ -68,28 +80,33 @@ def ours(export: Path, out: Path, *, partitions: int | None = None) -> Found:
         quarantined += judged.quarantined.len()
         spool_rows(spool, judged.valid_rows, RowShape.of(profile), identity)
     alarms.raise_if_damaged()
-    find_conflicts(spool, policy)
-    folding = Folding(identity, policy, scopes=[profile.name])
+    return read, quarantined
+
+
+def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
+    """Rows quarantined, duplicate and mapped, users, locations, lines of provenance."""
+    from pipeline.conflicts import CONTESTED
+    from pipeline.intake import ROWS
+    from pipeline.records import fold
+    from schemas.outcomes import Kind
+
+    columns = {
+        Kind.USER: ["id", "body", "digest", "row", "row_count"],
+        Kind.LOCATION: ["user_id", "id", "body", "digest", "meter_point_keys", "row", "row_count"],
+    }
 
     def one(partition: int) -> list[int]:
         folded = fold(spool.read(ROWS, partition), spool.read(CONTESTED, partition), folding)
-        for kind, records in folded.records.items():
-            if records.height:
-                records.write_parquet(
-                    out / f"{kind}-{partition:03}.parquet", compression="lz4", statistics=False
-                )
+        for kind, names in columns.items():
+            path = out / f"{kind}-{partition:03}.parquet"
+            folded.records[kind].select(names).write_parquet(path, compression="lz4", statistics=False)
         counts = folded.counts
-        made = [folded.records[kind].height for kind in (Kind.USER, Kind.LOCATION)]
+        made = [folded.records[kind].height for kind in columns]
         return [counts.quarantined, counts.duplicate, counts.mapped, *made, folded.provenance.height]
 
     with ThreadPoolExecutor(WORKERS) as pool:
         parts = list(pool.map(one, range(spool.partitions)))
-    conflicting, duplicate, mapped, users, locations, provenance = (
-        sum(part) for part in zip(*parts, strict=True)
-    )
-    assert provenance == 2 * mapped
-    spool.delete()
-    return _found(read, quarantined + conflicting, duplicate, mapped, users, locations)
+    return [sum(part) for part in zip(*parts, strict=True)]
 
 
 def _found(*counts: int) -> Found:
