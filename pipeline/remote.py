@@ -195,25 +195,32 @@ def _degrees(held: HeldLocation, half: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How what is held differs from what the ledger believes, for one kind."""
+    """How what is held differs from what the ledger believes, for one kind.
+
+    `doubled` is held more than once under one id: an API without unique ids applied a lost request late.
+    """
 
     missing: pl.DataFrame
     different: pl.DataFrame
     unexpected: pl.DataFrame
+    doubled: pl.DataFrame
 
     @property
     def count(self) -> int:
         """Records that differ in any way."""
-        return self.missing.height + self.different.height + self.unexpected.height
+        return sum(one.height for one in (self.missing, self.different, self.unexpected, self.doubled))
 
 
 def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
     """Compare pages of one kind for the same users."""
+    doubled = found.filter(pl.struct(KEY).is_duplicated()).unique(KEY, maintain_order=True)
+    found = found.unique(KEY, keep="first", maintain_order=True)
     if believed is None:
-        return Drift(found.clear(), found.clear(), found)
+        return Drift(found.clear(), found.clear(), found, doubled)
     both = believed.join(found.select(*KEY, pl.col("digest").alias("found_digest")), on=KEY, how="inner")
     return Drift(
         missing=believed.join(found, on=KEY, how="anti"),
         different=both.filter(pl.col("digest") != pl.col("found_digest")).drop("found_digest"),
         unexpected=found.join(believed, on=KEY, how="anti"),
+        doubled=doubled,
     )

@@ -40,6 +40,8 @@ DAY = 86_400.0
 """Seconds."""
 SAMPLE = 1000
 """Users a sample reads back."""
+DRIFTS = ("missing", "different", "unexpected", "doubled")
+"""How what is held can differ from what the ledger believes."""
 DRIFT_LISTED = 200
 """Differences named in the summary; the rest is counted."""
 
@@ -102,7 +104,7 @@ async def reconcile(order: Order, ports: Ports) -> Summary:
         await session.settle_the_past()
         remote = _remote(session, order)
         wanted = await session.durable(_users_to_read, session, order.run or "touched")
-        totals = {kind.value: {"missing": 0, "different": 0, "unexpected": 0} for kind in Kind}
+        totals = {kind.value: dict.fromkeys(DRIFTS, 0) for kind in Kind}
         listed: list[dict[str, str]] = []
         for start in range(0, len(wanted), READ_AT_ONCE):
             some = wanted[start : start + READ_AT_ONCE]
@@ -110,7 +112,7 @@ async def reconcile(order: Order, ports: Ports) -> Summary:
             believed = await session.durable(_believed, session, some)
             for kind in Kind:
                 found = drift(believed[kind], held[kind])
-                for name in ("missing", "different", "unexpected"):
+                for name in DRIFTS:
                     records: pl.DataFrame = getattr(found, name)
                     totals[kind.value][name] += records.height
                     listed += [

@@ -27,7 +27,7 @@ from sandbox.faults import FAULTS, Fault, Stage
 from schemas.errors import AccountError
 from schemas.ledger import State
 from schemas.outcomes import Exit
-from tests.campaign.checker import CHECKS, Evidence, violations
+from tests.campaign.checker import CHECKS, Evidence, doubles, violations
 from tests.campaign.schedules import Schedule, axes_of
 from tests.campaign.simulator import simulate
 
@@ -320,3 +320,13 @@ def test_a_child_before_its_parent_is_seen(done: Evidence) -> None:
 def test_every_invariant_of_the_checker_has_a_twin_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{name}"' in text for name in CHECKS)
+
+
+# ------------------------------------------------------------------ where nobody can exclude it
+def test_a_duplicate_nobody_can_exclude_is_counted(tmp_path: Path) -> None:
+    one = calm(axes={"b": "duplicate", "e": "late"}, faults=LOST)
+    one = dataclasses.replace(one, semantics=one.semantics | {"late_seconds": 600.0})
+    evidence = simulate(one, tmp_path)
+    assert one.may_double
+    assert [] == violations(evidence)
+    assert doubles(evidence) > 0

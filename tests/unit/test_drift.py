@@ -1,0 +1,35 @@
+"""What differs between the API and the ledger."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pipeline.remote import drift
+
+
+def page(*records: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "user_id": ["u"] * len(records),
+            "id": [own for own, _ in records],
+            "digest": [said for _, said in records],
+        },
+        schema={"user_id": pl.String, "id": pl.String, "digest": pl.String},
+    )
+
+
+def test_what_is_held_twice_is_named_once_as_doubled() -> None:
+    found = drift(page(("a", "1"), ("b", "1")), page(("a", "1"), ("b", "1"), ("b", "1")))
+    assert ["b"] == found.doubled["id"].to_list()
+    assert 1 == found.count
+
+
+def test_held_twice_and_believed_by_nobody_is_unexpected_too() -> None:
+    found = drift(None, page(("a", "1"), ("a", "1")))
+    assert (["a"], ["a"]) == (found.unexpected["id"].to_list(), found.doubled["id"].to_list())
+
+
+def test_missing_different_and_unexpected_are_told_apart() -> None:
+    found = drift(page(("a", "1"), ("b", "1")), page(("b", "2"), ("c", "1")))
+    told = [one["id"].to_list() for one in (found.missing, found.different, found.unexpected, found.doubled)]
+    assert [["a"], ["b"], ["c"], []] == told
