@@ -1,0 +1,114 @@
+"""Guards: values about a plan, and the one sentence a person gets when one trips."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
+from pipeline.phases import Phase
+from pipeline.plan import KindPlan, Plan
+from schemas.outcomes import Kind
+from schemas.profile import GuardsSection
+from schemas.summary import RowCounts
+
+LIMITS = GuardsSection()
+NO_HISTORY = History()
+
+
+def rows(read: int, bad: int = 0, filtered: int = 0) -> RowCounts:
+    return RowCounts(read, 0, filtered, bad, 0, read - bad - filtered)
+
+
+def tripped(checks) -> list[str]:
+    return [check.name for check in checks if check.tripped]
+
+
+@pytest.mark.parametrize(
+    ("read", "bad", "expected"),
+    [(1000, 20, []), (1000, 21, ["quarantined"]), (299, 200, []), (300, 7, ["quarantined"])],
+)
+def test_the_share_of_bad_rows_counts_from_300_rows(read, bad, expected):
+    assert expected == tripped(row_guards(rows(read, bad), LIMITS, history=NO_HISTORY, full=True))
+
+
+def test_unreadable_rows_count_like_quarantined_ones():
+    counts = RowCounts(1000, 15, 0, 10, 0, 975)
+    assert ["quarantined"] == tripped(row_guards(counts, LIMITS, history=NO_HISTORY, full=True))
+
+
+@pytest.mark.parametrize("counts", [rows(0), rows(50, filtered=50)])
+def test_an_export_with_nothing_to_load_is_empty(counts):
+    assert ["empty"] == tripped(row_guards(counts, LIMITS, history=NO_HISTORY, full=True))
+
+
+@pytest.mark.parametrize(("read", "expected"), [(900, []), (899, ["shrank"]), (2000, []), (2001, ["grew"])])
+def test_a_full_export_is_measured_by_the_last_one(read, expected):
+    assert expected == tripped(row_guards(rows(read), LIMITS, history=History(rows=1000), full=True))
+
+
+def test_a_delta_may_be_of_any_size():
+    assert [] == tripped(row_guards(rows(3), LIMITS, history=History(rows=1000), full=False))
+
+
+def plan(create: int = 0, update: int = 0, unchanged: int = 0, release: int = 0) -> Plan:
+    counts = {Kind.LOCATION: KindPlan(create=create, update=update, unchanged=unchanged, release=release)}
+    return Plan("d" * 32, counts, {Phase.CREATE_LOCATIONS: create}, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (plan(update=300, unchanged=700), []),
+        (plan(update=301, unchanged=699), ["updates"]),
+        (plan(update=200, release=101, unchanged=699), ["updates"]),
+        (plan(update=299), []),
+    ],
+)
+def test_many_updates_at_once_are_a_mapping_mistake(made, expected):
+    assert expected == tripped(plan_guards(made, LIMITS, history=NO_HISTORY))
+
+
+@pytest.mark.parametrize(("create", "expected"), [(3000, []), (3001, ["creates"]), (299, [])])
+def test_creates_are_measured_by_the_largest_run_before(create, expected):
+    history = History(most_creates=1000 if create > 299 else 1)
+    assert expected == tripped(plan_guards(plan(create=create), LIMITS, history=history))
+
+
+def test_the_first_run_has_no_history():
+    assert History() == History.of([])
+    assert [] == tripped(plan_guards(plan(create=10**6), LIMITS, history=History()))
+
+
+def test_history_takes_the_newest_rows_and_the_most_creates():
+    runs = [
+        {"rows": {"read": 5}, "records": {"user": {"created": 1}}},
+        {"rows": {"read": 9}, "records": {"user": {"created": 7}, "location": {"created": None}}},
+    ]
+    assert History(rows=5, most_creates=7) == History.of(runs)
+
+
+def test_a_tripped_guard_says_how_a_person_lets_it_through():
+    error = first_tripped(
+        row_guards(rows(1000, 500), LIMITS, history=NO_HISTORY, full=True), plan_digest="abc"
+    )
+    assert error is not None
+    assert (11, "quarantined") == (error.exit_code, error.guard)
+    assert "50.0%" in error.message
+    assert "--approve abc" in error.cure
+
+
+def test_an_empty_export_cannot_be_approved():
+    error = first_tripped(row_guards(rows(0), LIMITS, history=NO_HISTORY, full=True), plan_digest="abc")
+    assert error is not None
+    assert "--approve" not in error.cure
+
+
+def test_nothing_tripped_is_no_error():
+    assert (
+        first_tripped(row_guards(rows(1000), LIMITS, history=NO_HISTORY, full=True), plan_digest="a") is None
+    )
+
+
+def test_of_several_profiles_the_strictest_limit_holds():
+    merged = tightest([GuardsSection(quarantined=0.5, updates=0.1), GuardsSection(quarantined=0.01)])
+    assert (0.01, 0.1) == (merged.quarantined, merged.updates)
