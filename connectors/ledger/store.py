@@ -503,9 +503,7 @@ class Ledger:
             "fence": self.fence,
         }
         result = connection.execute(
-            t.chunk.insert()
-            .values(manifest=page, **values)
-            .returning(t.chunk.c.chunk_seq)
+            t.chunk.insert().values(manifest=page, **values).returning(t.chunk.c.chunk_seq)
         )
         return ChunkRow(chunk_seq=result.scalar_one(), manifest=draft.manifest, **values)
 

@@ -124,7 +124,8 @@ def test_absorbing_is_done_once_and_merges_by_bucket(ledger_url: str, tmp_path: 
         assert 3 == ledger.absorb(phases)
         assert 0 == ledger.absorb(phases)
         held = ledger.holdings("user", range(256))
-        assert held is not None and ["a", "b", "c"] == held["id"].to_list()
+        assert held is not None
+        assert ["a", "b", "c"] == held["id"].to_list()
         assert {"user": 3} == ledger.holding_counts()
 
 
