@@ -120,9 +120,7 @@ class Summary:
     violations: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     normalised: dict[str, int] = field(default_factory=dict)
-    records: dict[Kind, RecordCounts] = field(
-        default_factory=lambda: dict.fromkeys(Kind, UNKNOWN_RECORDS)
-    )
+    records: dict[Kind, RecordCounts] = field(default_factory=lambda: dict.fromkeys(Kind, UNKNOWN_RECORDS))
     customers: Customers = Customers()
     requests: RequestCounts = RequestCounts()
     artifacts: Artifacts = Artifacts()

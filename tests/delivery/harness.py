@@ -55,12 +55,22 @@ def resources(n: int, kind: str = "HotWaterTank") -> pl.DataFrame:
     )
 
 
-def _frame(user_ids: list[str], ids: list[str], bodies: list[str], places: list | None = None) -> pl.DataFrame:
+def _frame(
+    user_ids: list[str], ids: list[str], bodies: list[str], places: list | None = None
+) -> pl.DataFrame:
     n = len(ids)
     return pl.DataFrame(
-        {"id": ids, "user_id": user_ids, "location_id": places or [None] * n,
-         "digest": [f"d-{one}" for one in ids], "meter_point_keys": [[]] * n, "bucket": [0] * n,
-         "row": list(range(n)), "scope": ["p"] * n, "body": bodies},
+        {
+            "id": ids,
+            "user_id": user_ids,
+            "location_id": places or [None] * n,
+            "digest": [f"d-{one}" for one in ids],
+            "meter_point_keys": [[]] * n,
+            "bucket": [0] * n,
+            "row": list(range(n)),
+            "scope": ["p"] * n,
+            "body": bodies,
+        },
         schema=PLAN_SCHEMA,
     )
 
@@ -104,27 +114,44 @@ class Bench:
     @asynccontextmanager
     async def _client(self):
         async with ApiClient(
-            self.sandbox.base_url, self.sandbox.token_url, self.sandbox.client_id,
-            Secret(self.sandbox.client_secret), deadline_seconds=self.deadline,
+            self.sandbox.base_url,
+            self.sandbox.token_url,
+            self.sandbox.client_id,
+            Secret(self.sandbox.client_secret),
+            deadline_seconds=self.deadline,
         ) as client:
             yield client
 
     async def _deliver(self, plan: dict[Phase, pl.DataFrame], resume: bool) -> Delivery:
         world = World(time.time, time.monotonic, asyncio.sleep, random.Random(7).random)
-        with open_ledger(f"sqlite:///{self.folder}/ledger.sqlite",
-                         identity=Identity("t", self.sandbox.base_url, "k"), now=time.time()) as ledger:
+        with open_ledger(
+            f"sqlite:///{self.folder}/ledger.sqlite",
+            identity=Identity("t", self.sandbox.base_url, "k"),
+            now=time.time(),
+        ) as ledger:
             if resume:
                 run_seq = ledger.runs()[0].run_seq
             else:
-                run_seq = ledger.begin_run(command="sync", environment="sandbox", profiles="p", job_digest="j",
-                                           stamp="20261122", now=time.time()).run_seq
+                run_seq = ledger.begin_run(
+                    command="sync",
+                    environment="sandbox",
+                    profiles="p",
+                    job_digest="j",
+                    stamp="20261122",
+                    now=time.time(),
+                ).run_seq
             async with self._client() as client, Journal(ledger) as journal:
                 sender = Sender(
-                    api=client, ledger=ledger, world=world, durable=journal,
+                    api=client,
+                    ledger=ledger,
+                    world=world,
+                    durable=journal,
                     read_plan=lambda _run, phase, _partition: plan.get(phase),
                     traffic=Traffic(world, chunk_records=self.chunk, concurrency=self.concurrency),
-                    guards=self.guards, settle_seconds=self.settle,
-                    meter_point_keys=lambda points: [int(point) for point in points], stopping=self.stopping,
+                    guards=self.guards,
+                    settle_seconds=self.settle,
+                    meter_point_keys=lambda points: [int(point) for point in points],
+                    stopping=self.stopping,
                 )
                 delivery = Delivery(ledger, sender, run_seq, plan)
                 try:

@@ -32,8 +32,12 @@ PLAN = {
     Phase.CREATE_RESOURCES: resources(N),
 }
 GUARDS = GuardsSection(rejected=1.0, rejected_alike=10**6, canary=2)
-FAULTS = {"fault": [{"kind": "applied-then-503", "on": "batch", "at": [2]},
-                    {"kind": "bad-request", "on": "batch", "at": [5]}]}
+FAULTS = {
+    "fault": [
+        {"kind": "applied-then-503", "on": "batch", "at": [2]},
+        {"kind": "bad-request", "on": "batch", "at": [5]},
+    ]
+}
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,27 @@ def test_resources_and_vehicles_follow_their_parents(tmp_path: Path) -> None:
 
 
 FAULTS = [
-    "applied-then-dropped", "applied-then-reset", "applied-then-503", "applied-then-cut", "dropped", "reset",
-    "unavailable-503", "rate-limited", "prefix-then-400", "subset-then-400", "short-list", "gappy-list",
-    "shuffled-list", "doubled-list", "empty-200", "multi-status-207", "login-page",
-    "garbled", "wrong-content-type", "unauthorized-401", "bad-request",
+    "applied-then-dropped",
+    "applied-then-reset",
+    "applied-then-503",
+    "applied-then-cut",
+    "dropped",
+    "reset",
+    "unavailable-503",
+    "rate-limited",
+    "prefix-then-400",
+    "subset-then-400",
+    "short-list",
+    "gappy-list",
+    "shuffled-list",
+    "doubled-list",
+    "empty-200",
+    "multi-status-207",
+    "login-page",
+    "garbled",
+    "wrong-content-type",
+    "unauthorized-401",
+    "bad-request",
 ]
 
 
@@ -63,7 +80,8 @@ def test_poison_is_found_within_the_bound(tmp_path: Path, poison: int) -> None:
         bench.guards = bench.guards.model_copy(update={"canary": 1000})
         done = bench.deliver(plan)
         assert {"acknowledged": 1000 - poison, "rejected": poison} == {
-            state: n for (phase, state), n in done.accounted.items() if phase == "create_locations"}
+            state: n for (phase, state), n in done.accounted.items() if phase == "create_locations"
+        }
         posts = done.requests[0] - 1
         assert posts <= {1: 21, 5: 86}[poison], posts
 

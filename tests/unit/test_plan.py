@@ -14,8 +14,17 @@ def records(*rows: tuple[str, str, str, list[int]], scope: str = "p") -> pl.Data
     """Locations as `(user, id, digest, meter point keys)`."""
     return pl.DataFrame(
         [
-            {"id": one, "user_id": user, "location_id": one, "digest": digest, "meter_point_keys": keys,
-             "bucket": 0, "row": number, "scope": scope, "body": "{}"}
+            {
+                "id": one,
+                "user_id": user,
+                "location_id": one,
+                "digest": digest,
+                "meter_point_keys": keys,
+                "bucket": 0,
+                "row": number,
+                "scope": scope,
+                "body": "{}",
+            }
             for number, (user, one, digest, keys) in enumerate(rows)
         ],
         schema=PLAN_SCHEMA,
@@ -28,10 +37,16 @@ def held(*rows: tuple[str, str, str, list[int]], scope: str = "p") -> pl.DataFra
 
 def test_records_are_sorted_into_new_changed_and_same() -> None:
     found = compare(
-        Kind.LOCATION, records(("u", "new", "1", []), ("u", "changed", "2", []), ("u", "same", "3", [])),
-        held(("u", "changed", "old", []), ("u", "same", "3", [])), [])
+        Kind.LOCATION,
+        records(("u", "new", "1", []), ("u", "changed", "2", []), ("u", "same", "3", [])),
+        held(("u", "changed", "old", []), ("u", "same", "3", [])),
+        [],
+    )
     assert (["new"], ["changed"], 1) == (
-        found.create["id"].to_list(), found.update["id"].to_list(), found.unchanged)
+        found.create["id"].to_list(),
+        found.update["id"].to_list(),
+        found.unchanged,
+    )
 
 
 def test_only_a_full_export_of_the_same_profile_makes_records_vanish() -> None:
@@ -54,7 +69,11 @@ def test_a_wanted_meter_point_is_released_by_its_holder_first() -> None:
     wanted = claims(records(("b", "new", "1", [7])))
     found = handover(wanted, held(("a", "old", "1", [7, 8])), full_scopes=["p"])
     assert (["old"], [[8]], 1, 0) == (
-        found.releases["id"].to_list(), found.releases["meter_point_keys"].to_list(), found.moved, found.reported)
+        found.releases["id"].to_list(),
+        found.releases["meter_point_keys"].to_list(),
+        found.moved,
+        found.reported,
+    )
 
 
 def test_a_delta_only_reports_who_holds_the_meter_point() -> None:
@@ -86,5 +105,7 @@ def test_requests_are_counted_by_how_a_phase_is_sent() -> None:
 
 
 def test_the_later_acknowledgement_wins_and_a_deletion_removes() -> None:
-    page = merge(held(("u", "x", "1", []), ("u", "y", "1", [])), held(("u", "x", "2", []), ("u", "y", "deleted", [])))
+    page = merge(
+        held(("u", "x", "1", []), ("u", "y", "1", [])), held(("u", "x", "2", []), ("u", "y", "deleted", []))
+    )
     assert [("x", "2")] == page.select("id", "digest").rows()
