@@ -112,6 +112,9 @@ class Singles:
         verdict, _ = await self.wire.send(*update_call(record, trace))
         if verdict.ruling is not Ruling.GONE:
             return _Acted(verdict)
+        [found] = await self.reader.find_after_refusal(Phase.UPDATE_LOCATIONS, [record])
+        if found is not Found.ABSENT:
+            return _Acted(replace(verdict, ruling=Ruling.IN_DOUBT))
         # It was given up once, in a handover: put it back.
         verdict, _ = await self.wire.send(*create_call(Phase.CREATE_LOCATIONS, record, trace))
         return _Acted(verdict, requests=2)
