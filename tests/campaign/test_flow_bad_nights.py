@@ -14,7 +14,7 @@ import pytest
 from sandbox.server import Sandbox
 from tests.integration.conftest import ROOT, prefect, settings_for
 from tests.integration.prefect_server import Server
-from tests.integration.test_sync_flow import PROFILE, export_of
+from tests.integration.test_sync_flow import METERFEED, PROFILE, export_of
 
 __all__ = ["prefect"]
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(580), pytest.mark.xdist_group("prefect")]
@@ -98,3 +98,43 @@ def test_a_killed_run_is_marked_crashed_by_the_automation(prefect: Server, tmp_p
             return bool(found["state"]["type"] == "CRASHED")
 
         prefect.wait_until(state, seconds=420)
+
+
+def test_a_run_cancelled_in_the_ui_is_cancelled_and_finished_by_the_next(prefect: Server, tmp_path: Path):
+    export = export_of(tmp_path / "kunder-1.csv", rows=400)
+    file = tmp_path / "schedules.toml"
+    file.write_text(
+        f'[schedule.cancelled]\nflow = "sync"\ncron = "0 4 1 1 *"\nprofiles = ["{PROFILE}"]\nexports = ["{export}"]\n'
+    )
+    with Sandbox(0, SLOW) as api, (tmp_path / "serve.log").open("w") as log:
+        settings = settings_of(api, tmp_path)
+        serving = subprocess.Popen(
+            [*METERFEED, "serve", "--schedules", str(file), "--json"],
+            cwd=ROOT,
+            env=prefect.environ(settings),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            assert serving.stdout is not None
+            assert "Serving 1 schedules" in serving.stdout.readline()
+
+            def deployed() -> dict[str, Any] | None:
+                found = prefect.ask("/deployments/filter", {"deployments": {"name": {"any_": ["cancelled"]}}})
+                return next(iter(found), None)
+
+            deployment = prefect.wait_until(deployed)
+            run = prefect.ask(f"/deployments/{deployment['id']}/create_flow_run", {})
+            prefect.wait_until(lambda: len(api.effects()) > 20)
+            prefect.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+
+            def cancelled() -> bool:
+                found: dict[str, Any] = prefect.ask(f"/flow_runs/{run['id']}", method="GET")
+                return bool(found["state"]["type"] == "CANCELLED")
+
+            prefect.wait_until(cancelled)
+        finally:
+            serving.terminate()
+            serving.communicate(timeout=60)
+        assert_next_run_finishes(prefect, api, settings, export)
