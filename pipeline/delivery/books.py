@@ -10,7 +10,7 @@ import polars as pl
 from pipeline.delivery.classifier import Verdict
 from pipeline.phases import Phase
 from pipeline.ports import Durable, Ledger, Notice, World
-from schemas.errors import GuardError, MeterfeedError
+from schemas.errors import GuardError, MeterfeedError, StorageError
 from schemas.ledger import MANIFEST_SCHEMA, ChunkRow, Draft, Leaf, State
 from schemas.profile import GuardsSection
 
@@ -104,6 +104,12 @@ class Books:
         now = self.world.now()
 
         def write() -> list[ChunkRow]:
+            if draft.cursor_from > self.ledger.cursor(draft.run_seq, draft.phase, draft.lane):
+                # Its stretch failed to be stored while ours waited: going past it would forget its records.
+                raise StorageError(
+                    "The stretch of the plan before this one is not in the ledger.",
+                    cure="Run `meterfeed resume` when the storage is well.",
+                )
             for reason, blocked in held:
                 self.ledger.hold([blocked], state=State.BLOCKED, reason=reason)
             return self.ledger.intend([draft], now=now) if records.height else []

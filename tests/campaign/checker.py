@@ -442,7 +442,13 @@ def effort_is_bounded(of: Evidence) -> Iterator[str]:
 
 
 EXITS = {"rejected": 10, "blocked": 10, "in_doubt": 12, "planned": 15, "in_flight": 12}
-ERRORS = {"AuthenticationError": 13, "ApiUnavailable": 15, "ContractError": 11, "GuardError": 11}
+ERRORS = {
+    "AuthenticationError": 13,
+    "ApiUnavailable": 15,
+    "ContractError": 11,
+    "GuardError": 11,
+    "StorageError": 16,
+}
 WORST_FIRST = (1, 16, 14, 13, 11, 15, 12, 10, 0)
 
 

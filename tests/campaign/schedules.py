@@ -33,6 +33,8 @@ class Schedule:
     kills: list[int] = field(default_factory=list)
     stop_after: float | None = None
     """Virtual seconds after which somebody asks the first life to end."""
+    hiccups: list[int] = field(default_factory=list)
+    """Transactions of the first life that the disk refuses, once each."""
 
     @property
     def name(self) -> str:
@@ -115,6 +117,7 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         faulty_lives=chance.choice([1, 1, 2, 3]),
         kills=[_kill(chance) for _ in range(chance.choice([0, 0, 1, 1, 2, 3]))],
         stop_after=chance.choice([None, None, None, None, None, 0.3, 3.0, 35.0]),
+        hiccups=[_kill(chance) // 2 + 3 for _ in range(chance.choice([0, 0, 0, 0, 1, 2]))],
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import orjson
 import polars as pl
+import sqlalchemy as sa
 
 from connectors.api import ApiClient
 from connectors.ledger import open_ledger
@@ -34,7 +35,7 @@ from sandbox.core import CLIENT_ID, CLIENT_SECRET, Core
 from sandbox.effects import Cause
 from sandbox.inprocess import EPOCH, InProcessTransport, VirtualTimeLoop
 from sandbox.records import Coordinates, Location, Resource, User
-from schemas.errors import ApiUnavailable, MeterfeedError
+from schemas.errors import ApiUnavailable, MeterfeedError, StorageError
 from schemas.ledger import Identity, State
 from schemas.outcomes import Exit, Kind, worst
 from schemas.profile import GuardsSection
@@ -375,6 +376,8 @@ class Simulation:
                     stopping=lambda: stop_after is not None and self.loop.time() - begun > stop_after,
                 )
                 error: MeterfeedError | None = None
+                refuse = self._disk_that_refuses(one.hiccups if self.number == 0 else [])
+                sa.event.listen(ledger.engine, "commit", refuse)
                 try:
                     left = await sender.recover()
                     if left:
@@ -383,9 +386,24 @@ class Simulation:
                     await sender.deliver(run.run_seq, sizes, 1)
                 except MeterfeedError as caught:
                     error = caught
+                finally:
+                    sa.event.remove(ledger.engine, "commit", refuse)
                 lines = await durable(ledger.account, run.run_seq)
                 await durable(ledger.absorb, MERGES)
                 self._note_end(lines, error)
+
+    @staticmethod
+    def _disk_that_refuses(hiccups: list[int]) -> Callable[[Any], None]:
+        """Fails some transactions, counted from 1, once each."""
+        commits = 0
+
+        def refuse(_connection: Any) -> None:
+            nonlocal commits
+            commits += 1
+            if commits in hiccups:
+                raise StorageError("The ledger could not be used: disk I/O error.")
+
+        return refuse
 
     def _note_end(self, lines: list[tuple[str, str, str | None, int]], error: MeterfeedError | None) -> None:
         counts = account.record_counts(self._plan(), lines)

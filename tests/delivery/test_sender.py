@@ -65,7 +65,11 @@ FAULTS = [
 def test_a_fault_now_and_then_loses_nothing_and_doubles_nothing(tmp_path: Path, kind: str) -> None:
     faults = {"fault": [{"kind": kind, "on": "batch", "every": 3, "times": 2}]}
     with Sandbox(faults=faults) as sandbox:
-        done = Bench(sandbox, tmp_path).deliver(PLAN)
+        bench = Bench(sandbox, tmp_path)
+        done = bench.deliver(PLAN)
+        if kind == "garbled" and isinstance(done.error, GuardError):
+            # A damaged id is an id nobody sent: a person is to look, and then it goes on.
+            done = bench.deliver(PLAN, resume=True)
         assert done.error is None
         assert ALL_DONE == done.accounted
         assert once_each(sandbox, 500)
