@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from connectors.exports import fingerprint, open_exports
 from schemas.errors import ExportError
@@ -29,7 +30,9 @@ def server():
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
         patch.setenv("NO_PROXY", "*")
+        S3FileSystem.clear_instance_cache()  # an earlier module's server is gone, and so is its port
         yield f"http://{host}:{port}"
+        S3FileSystem.clear_instance_cache()
     server.stop()
 
 
