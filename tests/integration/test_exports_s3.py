@@ -10,6 +10,7 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from connectors.exports import fingerprint, open_exports
+from connectors.exports.parquet_reader import stop_worker
 from schemas.errors import ExportError
 from schemas.profile import Profile
 
@@ -31,8 +32,10 @@ def server():
         patch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
         patch.setenv("NO_PROXY", "*")
         S3FileSystem.clear_instance_cache()  # an earlier module's server is gone, and so is its port
+        stop_worker()  # a reading process of an earlier test knows other credentials
         yield f"http://{host}:{port}"
         S3FileSystem.clear_instance_cache()
+        stop_worker()
     server.stop()
 
 

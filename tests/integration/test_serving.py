@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +165,19 @@ def test_a_served_cron_schedule_fires_and_its_artifact_shows_the_figures_of_the_
     assert summary["artifacts"]["report"] in shown
 
 
+def deployed(prefect: Server, name: str) -> dict[str, Any] | None:
+    """A deployment, once `serve` has registered it."""
+    try:
+        found: dict[str, Any] = prefect.ask(f"/deployments/name/{name}", method="GET")
+    except urllib.error.HTTPError as refused:
+        if refused.code != 404:
+            raise
+        return None
+    return found
+
+
 def test_the_webhook_is_told_of_a_run_that_failed(prefect: Server, served: Served):
-    deployment = prefect.ask("/deployments/name/meterfeed-quality/nothing-there", method="GET")
+    deployment = prefect.wait_until(lambda: deployed(prefect, "meterfeed-quality/nothing-there"))
     prefect.ask(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": deployment["parameters"]})
     [text] = {
         one["text"]
