@@ -20,7 +20,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,28 +84,23 @@ def _judge_and_spool(opened: Any, profile: Any, identity: Any, spool: Any) -> tu
 
 def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
     """Rows quarantined, duplicate and mapped, users, locations, lines of provenance."""
-    from pipeline.conflicts import CONTESTED
-    from pipeline.intake import ROWS
-    from pipeline.records import fold
+    from pipeline.records import fold_all
     from schemas.outcomes import Kind
 
     columns = {
         Kind.USER: ["id", "body", "digest", "row", "row_count"],
         Kind.LOCATION: ["user_id", "id", "body", "digest", "meter_point_keys", "row", "row_count"],
     }
-
-    def one(partition: int) -> list[int]:
-        folded = fold(spool.read(ROWS, partition), spool.read(CONTESTED, partition), folding)
+    totals = [0] * 6
+    for partition, (_, folded) in enumerate(fold_all(spool, folding, workers=WORKERS)):
         for kind, names in columns.items():
             path = out / f"{kind}-{partition:03}.parquet"
             folded.records[kind].select(names).write_parquet(path, compression="lz4", statistics=False)
         counts = folded.counts
         made = [folded.records[kind].height for kind in columns]
-        return [counts.quarantined, counts.duplicate, counts.mapped, *made, folded.provenance.height]
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        parts = list(pool.map(one, range(spool.partitions)))
-    return [sum(part) for part in zip(*parts, strict=True)]
+        part = [counts.quarantined, counts.duplicate, counts.mapped, *made, folded.provenance.height]
+        totals = [total + more for total, more in zip(totals, part, strict=True)]
+    return totals
 
 
 def _found(*counts: int) -> Found:

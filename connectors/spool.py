@@ -232,7 +232,10 @@ class Spool:
                 for file, reader in zip(shelf.files, shelf.readers, strict=True):
                     if file.counts[partition]:
                         groups.append(_read_group(reader, file, partition))
-        return _together(groups)
+        together = _together(groups)
+        groups.clear()
+        pa.default_memory_pool().release_unused()  # or two allocators keep what they once needed
+        return together
 
     def row_count(self, table: str, partition: int | None = None) -> int:
         """Rows in a table, or in one partition of it."""

@@ -9,13 +9,12 @@ import polars as pl
 
 from pipeline.conflicts import CONTESTED, ConflictPolicy, find_conflicts
 from pipeline.identity import Identity
-from pipeline.intake import ROWS
 from pipeline.partition import buckets_of
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan, claims, compare, handover, phases_of, plan_digest
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
-from pipeline.records import Folding, fold
+from pipeline.records import ROWS, Folding, fold
 from schemas.outcomes import Kind
 from schemas.profile import Profile
 

@@ -10,7 +10,9 @@ and every mapped row is in the provenance of at least one record, every record h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -21,6 +23,7 @@ import pyarrow as pa
 
 from pipeline.bodies import COORDINATE_DECIMALS, with_location_body, with_resource_body, with_user_body
 from pipeline.conflicts import (
+    CONTESTED,
     VEHICLE,
     VIOLATIONS,
     ConflictPolicy,
@@ -29,7 +32,9 @@ from pipeline.conflicts import (
     ownership_violations,
 )
 from pipeline.identity import Identity, record_digest
+from pipeline.intake import ROWS as ROWS
 from pipeline.partition import METER_POINT_KEY, USER_KEY, bucket, user_key, wire_user
+from pipeline.ports import RowSpool
 from schemas.errors import AccountError
 from schemas.outcomes import Kind
 
@@ -143,9 +148,39 @@ def fold(rows: pl.DataFrame, contested_rows: pl.DataFrame, folding: Folding) -> 
     violations = pl.concat([owners, contents, echoes.select(VIOLATIONS.names())])
     counts = FoldCounts(rows.height, _quarantined(violations).len(), duplicates.height, mapped.height)
     counts.check()
-    records = {kind: _record(made, kind, folding) for kind, made in _made(mapped, folding.identity).items()}
+    records = {kind: _record(made, kind, folding) for kind, made in _made(mapped, folding.identity)}
     provenance = _provenance(mapped, records, folding.identity)
     return Folded(records, provenance, duplicates, violations, counts)
+
+
+def fold_all(spool: RowSpool, folding: Folding, *, workers: int = 2) -> Iterator[tuple[pl.DataFrame, Folded]]:
+    """Fold every partition of the spool, in order, `workers` of them ahead of the caller.
+
+    Memory is that of the partitions in hand, however many there are.
+
+    Yields:
+        The rows of a partition and what became of them.
+
+    Raises:
+        AccountError: a row was lost or counted twice: a bug.
+        StorageError: the spool is damaged.
+    """
+
+    def folded(partition: int) -> tuple[pl.DataFrame, Folded]:
+        rows = spool.read(ROWS, partition)
+        return rows, fold(rows, spool.read(CONTESTED, partition), folding)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="fold")
+    try:
+        ahead: deque[Future[tuple[pl.DataFrame, Folded]]] = deque()
+        for partition in range(spool.partitions):
+            ahead.append(pool.submit(folded, partition))
+            if len(ahead) == workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 # ------------------------------------------------------------------ rows
@@ -223,17 +258,15 @@ def _with_places(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 # ------------------------------------------------------------------ records
-def _made(rows: pl.DataFrame, identity: Identity) -> dict[Kind, pl.DataFrame]:
-    """Groups of rows with ids and bodies, per kind."""
+def _made(rows: pl.DataFrame, identity: Identity) -> Iterator[tuple[Kind, pl.DataFrame]]:
+    """Groups of rows with ids and bodies, kind by kind, so that only one of them is in memory at a time."""
     defining = rows if rows["defines"].all() else rows.filter("defines")
+    yield Kind.USER, with_user_body(_users(defining))
+    yield Kind.LOCATION, with_location_body(_locations(defining, identity))
     resources = rows.filter(pl.col("resource").is_not_null())
     on_wheels = pl.col("resource_type").eq_missing(VEHICLE)
-    return {
-        Kind.USER: with_user_body(_users(defining)),
-        Kind.LOCATION: with_location_body(_locations(defining, identity)),
-        Kind.RESOURCE: with_resource_body(_resources(resources.filter(~on_wheels), Kind.RESOURCE, identity)),
-        Kind.VEHICLE: with_resource_body(_resources(resources.filter(on_wheels), Kind.VEHICLE, identity)),
-    }
+    for kind, chosen in ((Kind.RESOURCE, ~on_wheels), (Kind.VEHICLE, on_wheels)):
+        yield kind, with_resource_body(_resources(resources.filter(chosen), kind, identity))
 
 
 def _users(rows: pl.DataFrame) -> pl.DataFrame:

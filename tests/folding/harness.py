@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import polars as pl
 
 from connectors.spool import Spool
-from pipeline.conflicts import CONTESTED, ConflictPolicy, find_conflicts
+from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.identity import Identity
-from pipeline.intake import ROWS, spool_rows
+from pipeline.intake import spool_rows
 from pipeline.partition import RowShape
-from pipeline.records import Folded, Folding, fold
+from pipeline.records import Folded, Folding, fold_all
 from schemas.outcomes import Kind
 
 SCHEMA = {
@@ -100,11 +99,6 @@ def run(
             spool_rows(spool, frame, sources[number].shape, identity)
         find_conflicts(spool, policy)
         folding = Folding(identity, policy, scopes=[f"profile-{i}" for i in range(len(sources))])
-
-        def folded(partition: int) -> Folded:
-            return fold(spool.read(ROWS, partition), spool.read(CONTESTED, partition), folding)
-
-        with ThreadPoolExecutor(workers) as pool:
-            result = Result(list(pool.map(folded, range(partitions))))
+        result = Result([folded for _, folded in fold_all(spool, folding, workers=workers)])
         spool.delete()
     return result
