@@ -94,6 +94,7 @@ class Spool:
         self._lock = threading.RLock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._writing: Future[None] | None = None
+        self._being_written: _Table | None = None
 
     # -------------------------------------------------------------- making and finding
     @classmethod
@@ -188,6 +189,7 @@ class Spool:
             return
         stretch, shelf.buffer, shelf.buffered = shelf.buffer, [], 0
         self._wait()
+        self._being_written = shelf
         self._writing = self._writer.submit(self._write_stretch, table, shelf, stretch)
 
     def _wait(self) -> None:
@@ -248,7 +250,8 @@ class Spool:
         shelf = self._tables.get(table, _Table())
         if shelf.buffer:
             self._write(table)
-        self._wait()
+        if shelf is self._being_written:
+            self._wait()
         return shelf
 
     # -------------------------------------------------------------- letting go

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from pipeline.conflicts import CONTESTED, ConflictPolicy, find_conflicts
+from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.identity import Identity
 from pipeline.partition import buckets_of
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan, claims, compare, handover, phases_of, plan_digest
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
-from pipeline.records import ROWS, Folding, fold
+from pipeline.records import Folded, Folding, fold_all
 from schemas.outcomes import Kind
 from schemas.profile import Profile
 
@@ -82,11 +83,13 @@ def make_plan(
     find_conflicts(spool, policy)
     folding = Folding(identity, policy, [profile.name for profile in profiles])
     full = [profile.name for profile in profiles if profile.export.kind == "full"]
-    for partition in range(spool.partitions):
-        if over():
-            break
-        _plan_partition(judged, partition, folding, holdings, full, draft)
-        world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
+    with closing(fold_all(spool, folding)) as folds:
+        for partition, (rows, folded) in enumerate(folds):
+            if over():
+                break
+            judged.take_folded(rows, folded)
+            _plan_partition(spool, partition, folded, holdings, full, draft)
+            world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
     moved, reported = _plan_handovers(spool, holdings, full, draft)
     digest = plan_digest(
         (phase, found)
@@ -108,17 +111,13 @@ def policy_of(profiles: Sequence[Profile]) -> ConflictPolicy:
 
 
 def _plan_partition(
-    judged: Judged,
+    spool: RowSpool,
     partition: int,
-    folding: Folding,
+    folded: Folded,
     holdings: Holdings,
     full: Sequence[str],
     draft: _Draft,
 ) -> None:
-    spool = judged.spool
-    rows = spool.read(ROWS, partition)
-    folded = fold(rows, spool.read(CONTESTED, partition), folding)
-    judged.take_folded(rows, folded)
     if folded.provenance.height:
         spool.append(PROVENANCE, _in_partition(folded.provenance, partition, spool.partitions))
     users = []

@@ -11,7 +11,7 @@ and every mapped row is in the provenance of at least one record, every record h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
@@ -32,7 +32,7 @@ from pipeline.conflicts import (
     ownership_violations,
 )
 from pipeline.identity import Identity, record_digest
-from pipeline.intake import ROWS as ROWS
+from pipeline.intake import ROWS
 from pipeline.partition import METER_POINT_KEY, USER_KEY, bucket, user_key, wire_user
 from pipeline.ports import RowSpool
 from schemas.errors import AccountError
@@ -153,7 +153,9 @@ def fold(rows: pl.DataFrame, contested_rows: pl.DataFrame, folding: Folding) -> 
     return Folded(records, provenance, duplicates, violations, counts)
 
 
-def fold_all(spool: RowSpool, folding: Folding, *, workers: int = 2) -> Iterator[tuple[pl.DataFrame, Folded]]:
+def fold_all(
+    spool: RowSpool, folding: Folding, *, workers: int = 2
+) -> Generator[tuple[pl.DataFrame, Folded]]:
     """Fold every partition of the spool, in order, `workers` of them ahead of the caller.
 
     Memory is that of the partitions in hand, however many there are.
