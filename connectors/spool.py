@@ -34,10 +34,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import StorageError
+from schemas.ledger import BUCKETS
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
-BUCKETS: Final = 256
 
 STRETCH_ROWS: Final = 250_000
 """Rows gathered before they are sorted and written, at least; about 25 MB."""

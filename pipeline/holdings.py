@@ -23,11 +23,11 @@ DELETED = "deleted"
 """Digest of a record that is known to be gone."""
 
 
-def merge(page: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
-    """The page after `records` were acknowledged, the later of two changes to one record winning."""
+def merge(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
+    """What is held after `records` were acknowledged, the later of two changes to one record winning."""
     newest = records.select(HOLDING_COLUMNS).unique(KEY, keep="last", maintain_order=True)
-    kept = newest if page is None else pl.concat([page.join(newest, on=KEY, how="anti"), newest])
-    return kept.filter(pl.col("digest") != DELETED).sort(KEY)
+    kept = newest if held is None else pl.concat([held.join(newest, on=KEY, how="anti"), newest])
+    return kept.filter(pl.col("digest") != DELETED).sort("bucket", *KEY)
 
 
 MERGES: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {

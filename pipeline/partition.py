@@ -15,9 +15,9 @@ import polars as pl
 
 from pipeline.identity import SEPARATOR, Identity, natural_key
 from schemas.errors import AccountError
+from schemas.ledger import BUCKETS
 from schemas.profile import CANONICAL, Profile
 
-BUCKETS: Final = 256
 BUCKET_WIDTH: Final = 2**64 // BUCKETS
 
 PARTITION_ROWS: Final = 125_000

@@ -21,7 +21,7 @@ from pipeline.holdings import KEY
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint
 from pipeline.order import Order, Ports
-from pipeline.partition import BUCKETS, bucket_of
+from pipeline.partition import bucket_of
 from pipeline.phases import Phase
 from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
 from pipeline.planning import phase_table
@@ -29,7 +29,7 @@ from pipeline.ports import Notice
 from pipeline.remote import Remote, drift
 from pipeline.session import Session
 from schemas.errors import ExportError, GuardError
-from schemas.ledger import State
+from schemas.ledger import BUCKETS, State
 from schemas.masking import masked_id
 from schemas.outcomes import Exit, Kind
 from schemas.summary import Summary

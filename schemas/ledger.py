@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -24,6 +24,9 @@ class State(StrEnum):
 
 
 UNFINISHED = (State.PLANNED, State.IN_FLIGHT, State.IN_DOUBT, State.BLOCKED)
+
+BUCKETS: Final = 256
+"""Customers are spread over so many buckets by a hash of their id; the ledger keeps one page per kind and bucket."""
 
 MANIFEST_SCHEMA = pl.Schema(
     {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from connectors.ledger.frames import from_bytes, to_bytes
 from connectors.ledger.lock import file_lock, postgres_lock
 from schemas.errors import BusyError, SettingsError, StorageError
 from schemas.ledger import (
+    BUCKETS,
     ChunkRow,
     Draft,
     Identity,
@@ -61,6 +63,11 @@ def open_ledger(url: str, *, identity: Identity, now: float) -> Iterator[Ledger]
             ledger = Ledger(engine, path=path)
             ledger.prepare(identity, now)
         yield ledger
+
+
+def _within(kind: str, buckets: range) -> tuple[sa.ColumnElement[bool], ...]:
+    bucket = t.holding.c.bucket
+    return t.holding.c.kind == kind, bucket >= buckets.start, bucket < buckets.stop
 
 
 def read_ledger(url: str) -> Ledger | None:
@@ -585,18 +592,28 @@ class Ledger:
     # ------------------------------------------------------------ holdings
     def holdings(self, kind: str, buckets: range) -> pl.DataFrame | None:
         """What the API is believed to hold for users in `buckets`, or None for nothing."""
-        query = (
-            sa.select(t.holding.c.page)
-            .where(
-                t.holding.c.kind == kind,
-                t.holding.c.bucket >= buckets.start,
-                t.holding.c.bucket < buckets.stop,
-            )
-            .order_by(t.holding.c.bucket)
-        )
         with self._transaction() as connection:
-            pages = [from_bytes(row.page) for row in connection.execute(query)]
+            return self._pages(connection, kind, buckets)
+
+    @staticmethod
+    def _pages(connection: sa.Connection, kind: str, buckets: range) -> pl.DataFrame | None:
+        query = sa.select(t.holding.c.page).where(*_within(kind, buckets)).order_by(t.holding.c.bucket)
+        pages = [from_bytes(row.page) for row in connection.execute(query)]
         return pl.concat(pages) if pages else None
+
+    @staticmethod
+    def _stretches(connection: sa.Connection, kind: str, records: pl.DataFrame) -> Iterator[range]:
+        """All buckets, as stretches small enough to be merged in memory: pages in use and `records` together."""
+        held = sa.select(t.holding.c.bucket, t.holding.c.n).where(t.holding.c.kind == kind)
+        sizes: Counter[int] = Counter({row.bucket: row.n for row in connection.execute(held)})
+        sizes.update(dict(records["bucket"].value_counts().iter_rows()))
+        start, size = 0, 0
+        for bucket in range(BUCKETS):
+            if size and size + sizes[bucket] > _ABSORB_BATCH:
+                yield range(start, bucket)
+                start, size = bucket, 0
+            size += sizes[bucket]
+        yield range(start, BUCKETS)
 
     def holding_counts(self) -> dict[str, int]:
         """Records believed to be held, by kind."""
@@ -607,22 +624,25 @@ class Ledger:
     def store_holdings(self, kind: str, bucket: int, page: pl.DataFrame) -> None:
         """Replace one page of holdings."""
         with self._transaction() as connection:
-            self._store_page(connection, kind, bucket, page)
+            self._store_pages(connection, kind, range(bucket, bucket + 1), page)
 
     @staticmethod
-    def _store_page(connection: sa.Connection, kind: str, bucket: int, page: pl.DataFrame) -> None:
-        connection.execute(t.holding.delete().where(t.holding.c.kind == kind, t.holding.c.bucket == bucket))
-        if page.height:
-            connection.execute(
-                t.holding.insert().values(kind=kind, bucket=bucket, n=page.height, page=to_bytes(page))
-            )
+    def _store_pages(connection: sa.Connection, kind: str, buckets: range, pages: pl.DataFrame) -> None:
+        """Replace the pages of a stretch of buckets by records of exactly those."""
+        connection.execute(t.holding.delete().where(*_within(kind, buckets)))
+        stored = [
+            {"kind": kind, "bucket": int(bucket), "n": page.height, "page": to_bytes(page)}
+            for (bucket,), page in pages.partition_by("bucket", as_dict=True).items()
+        ]
+        if stored:
+            connection.execute(t.holding.insert(), stored)
 
     def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:
         """Fold acknowledged chunks into the holdings, oldest first; both change in one transaction.
 
         Args:
-            merge: per phase, `(kind, function)` where the function maps `(page, records)` of one bucket
-                to the new page. Which kinds of change there are is the pipeline's business, not ours.
+            merge: per phase, `(kind, function)` where the function maps `(held, records)` of some buckets
+                to what is held after. Which kinds of change there are is the pipeline's business, not ours.
             at_least: do nothing while fewer records than this wait.
 
         Returns:
@@ -654,13 +674,11 @@ class Ledger:
                 size += row["n"]
         kind, function = merge[taken[0].phase]
         records = pl.concat([row.manifest for row in taken])
-        for (bucket,), part in records.partition_by("bucket", as_dict=True).items():
-            page = connection.execute(
-                sa.select(t.holding.c.page).where(t.holding.c.kind == kind, t.holding.c.bucket == int(bucket))
-            ).scalar()
-            self._store_page(
-                connection, kind, int(bucket), function(None if page is None else from_bytes(page), part)
-            )
+        for buckets in self._stretches(connection, kind, records):
+            part = records.filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
+            if part.height:
+                held = self._pages(connection, kind, buckets)
+                self._store_pages(connection, kind, buckets, function(held, part))
         connection.execute(
             t.chunk.update()
             .where(t.chunk.c.chunk_seq.in_([row.chunk_seq for row in taken]))

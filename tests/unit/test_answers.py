@@ -122,10 +122,23 @@ def test_a_location_may_leave_its_user_out():
     assert listed_locations(body) == [("u", "l"), (None, "m"), (None, "n")]
 
 
-def test_a_key_repeated_beside_the_ids_is_malformed_too():
-    body = b'{"locations":[{"locationId":"l","coordinates":{"latitude":1,"latitude":2}}]}'
+@pytest.mark.parametrize("twice", [b'"locationId":"l"', b'"userId":"u"', b'"userId":null'])
+def test_an_id_told_twice_is_malformed(twice):
+    body = b'{"locations":[{"locationId":"l","userId":"u",' + twice + b"}]}"
     with pytest.raises(MalformedAnswer):
         listed_locations(body)
+
+
+def test_a_user_told_twice_by_one_record_does_not_stand_for_another():
+    body = b'{"locations":[{"locationId":"l","userId":"u","userId":"v"},{"locationId":"m"}]}'
+    with pytest.raises(MalformedAnswer):
+        listed_locations(body)
+
+
+@pytest.mark.parametrize("bad", [b"NaN", b"01", b"[1,]", b'"\xff"', b"[" * 5000 + b"]" * 5000, b'"\x01"'])
+def test_what_stands_beside_the_ids_is_json_too(bad):
+    with pytest.raises(MalformedAnswer):
+        listed_users(b'{"users":[{"userId":"a","new":' + bad + b"}]}")
 
 
 class _Pairs:
@@ -172,20 +185,38 @@ def _written(value, gap):
     st.sampled_from(["", " "]),
     st.booleans(),
 )
-def test_the_quick_way_accepts_nothing_the_strict_way_refuses(name, items, gap, twice):
+def test_the_quick_way_tells_the_ids_that_the_strict_way_tells_and_each_only_once(name, items, gap, twice):
     pairs = [(name, items)] * (2 if twice else 1)
     body = _written(_Pairs(pairs), gap).encode("utf-8", "surrogatepass")
-    for read, shape in ((listed_users, answers._UserList), (listed_locations, answers._LocationList)):
+    for read, shape, own in (
+        (listed_users, answers._UserList, "userId"),
+        (listed_locations, answers._LocationList, "locationId"),
+    ):
+        try:
+            told = read(body)
+        except MalformedAnswer:
+            told = None
         try:
             strict = answers._shaped(body, shape)
         except MalformedAnswer:
-            with pytest.raises(MalformedAnswer):
-                read(body)
+            # What the strict way minds beside the ids proves nothing about them.
+            assert told is None or told == _each_told_once(body, name, own)
             continue
         if shape is answers._UserList:
-            assert read(body) == [user.user_id for user in strict.users]
+            assert told == [user.user_id for user in strict.users]
         else:
-            assert read(body) == [(one.user_id or None, one.location_id) for one in strict.locations]
+            assert told == [(one.user_id or None, one.location_id) for one in strict.locations]
+
+
+def _each_told_once(body, name, own):
+    """The ids by a reader that keeps every pair, so that nothing told twice can hide."""
+    [(key, records)] = json.loads(body, object_pairs_hook=lambda pairs: _Pairs(pairs)).pairs
+    assert name == key
+    for record in records:
+        assert 1 == [key for key, _ in record.pairs].count(own)
+        assert [key for key, _ in record.pairs].count("userId") <= 1
+    ids = [dict(record.pairs) for record in records]
+    return [one[own] if own == "userId" else (one.get("userId"), one[own]) for one in ids]
 
 
 def test_reads_are_typed_values():
