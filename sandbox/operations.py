@@ -42,6 +42,8 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "PostVehicleResourceRequest": msgspec.json.Decoder(VehicleBody),
 }
 
+_MOST_INT32 = 2**31 - 1
+
 
 class _LocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     location_id: str
@@ -159,7 +161,7 @@ def page_asked(call: Call) -> tuple[int, int]:
     """The page and page size of a query, with the defaults.
 
     Raises:
-        Refusal: 400 when one is not a number.
+        Refusal: 400 when one is not a number of 32 bits, as the contract has it.
     """
     query = parse_qs(call.query)
     try:
@@ -167,6 +169,8 @@ def page_asked(call: Call) -> tuple[int, int]:
         size = int(query.get("pageSize", [str(DEFAULT_PAGE_SIZE)])[-1])
     except ValueError:
         raise Refusal(400, "Page and pageSize must be whole numbers.") from None
+    if max(number, size) > _MOST_INT32:
+        raise Refusal(400, "Page and pageSize must fit in 32 bits.")
     return number, size
 
 
