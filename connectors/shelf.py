@@ -14,14 +14,14 @@ import polars as pl
 from connectors.artifacts import RunFolder
 from connectors.quarantine import write_quarantine
 from connectors.reports import write_index, write_run_reports
-from connectors.reports.tables import OUTCOMES, VIOLATIONS, writing_table
+from connectors.reports.tables import CORRECTS, OUTCOMES, VIOLATIONS, writing_table
 from connectors.spool import Spool
 from schemas.details import RunDetails
 from schemas.errors import StorageError
 from schemas.quality import QualityFigures
 from schemas.summary import Artifacts, Summary
 
-_TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS)}
+_TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS, CORRECTS)}
 _SPOOL = "spool"
 _VALUES = ("quarantine*.parquet", "correction*.csv", f"{_SPOOL}/*")
 """What in a run folder holds customers' values."""

@@ -43,7 +43,6 @@ COMMANDS: Final = {
     "backfill": story.backfill,
     "adopt": upkeep.adopt,
     "reconcile": upkeep.reconcile,
-    "explain": upkeep.explain,
     "move": upkeep.move,
     "erase": upkeep.erase,
     "purge": upkeep.purge,

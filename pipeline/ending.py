@@ -306,16 +306,20 @@ def kind_of(opened: Opened) -> str:
     return "full" if any(profile.export.kind == "full" for _, profile in opened) else "delta"
 
 
+def _corrects(opened: Opened) -> pl.DataFrame:
+    """Rows of corrections, and which rows of earlier exports they stand for (columns of `corrects.parquet`)."""
+    return pl.concat(
+        export.corrects().with_columns(pl.lit(export.sha256).alias("source_sha256")) for export, _ in opened
+    )
+
+
 def _corrected(opened: Opened) -> list[dict[str, Any]]:
     """Which earlier exports the rows of corrections stand for: the first 32 hex characters of their SHA-256."""
+    names = {export.sha256: export.name for export, _ in opened}
+    files = _corrects(opened).group_by("source_sha256", "corrects_sha256").len()
     return [
-        {"correction": export.name, "sha256": sha, "rows": rows}
-        for export, _ in opened
-        for sha, rows in export.corrects()
-        .group_by("corrects_sha256")
-        .len()
-        .sort("corrects_sha256")
-        .iter_rows()
+        {"correction": names[correction], "sha256": sha, "rows": rows}
+        for correction, sha, rows in files.sort("source_sha256", "corrects_sha256").iter_rows()
     ]
 
 
@@ -382,6 +386,9 @@ def _keep_files(judged: Judged, opened: Opened, shelf: RunShelf) -> None:
     """Rows that were not good, copied from their exports; violations as data."""
     files = [export.name for export, _ in opened]
     shelf.write_table("violations", judged.violation_frames(files))
+    corrects = _corrects(opened)
+    if corrects.height:
+        shelf.write_table("corrects", iter([corrects]))
     shelf.keep_aside([export for export, _ in opened], judged.marks(len(files)))
 
 

@@ -351,6 +351,42 @@ class RunShelf(Protocol):
         ...
 
 
+class KeptRun(Protocol):
+    """A run by what lies in its folder."""
+
+    @property
+    def run_id(self) -> str:
+        """As `runs` lists it."""
+        ...
+
+    @property
+    def command(self) -> str:
+        """What made it."""
+        ...
+
+    @property
+    def started_at(self) -> str:
+        """An instant, ISO 8601."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[tuple[str, str]]:
+        """Display name and SHA-256 of each export."""
+        ...
+
+    def broken(self, file: str, line: int) -> list[tuple[str, str]]:
+        """Rules a row broke, each with `quarantine` or `warn`; why it could not be read, with `unreadable`."""
+        ...
+
+    def records(self, file: str, line: int) -> list[dict[str, Any]]:
+        """Records that began with a row: `kind, masked_id, operation, outcome, reason, message, attempts`."""
+        ...
+
+    def corrects(self) -> list[tuple[str, int, str, int]]:
+        """Rows of corrections: SHA-256 and line, then the (shortened) SHA-256 and line they stand for."""
+        ...
+
+
 class Shelf(Protocol):
     """Where runs keep their files."""
 

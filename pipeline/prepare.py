@@ -79,7 +79,8 @@ class Judged:
     def take_folded(self, rows: pl.DataFrame, folded: Folded) -> None:
         """Add what is known only when all rows of a customer are together."""
         held_back = folded.violations.filter(pl.col("severity") == "quarantine")["row"]
-        self.gauge.add_customers(rows.filter(~pl.col("row").is_in(held_back.implode())))
+        kept = rows.filter(~pl.col("row").is_in(held_back.implode())) if held_back.len() else rows
+        self.gauge.add_customers(kept)
         self.tally.duplicate += folded.counts.duplicate
         self.tally.mapped += folded.counts.mapped
         self.tally.quarantined += folded.counts.quarantined

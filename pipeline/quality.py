@@ -169,9 +169,11 @@ class QualityGauge:
 
         Args:
             rows: `user`, or its hash `user_key`, and `meter_point`, `latitude`, `longitude` where the
-                export has them.
+                export has them. A partition without rows has no columns.
         """
         self._customers_counted = True
+        if rows.is_empty():
+            return
         user = "user_key" if "user_key" in rows.columns else "user"
         has_meter_point = "meter_point" in rows.columns
         compensable = pl.col("meter_point").is_not_null().any() if has_meter_point else pl.lit(value=False)

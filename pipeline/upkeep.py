@@ -28,7 +28,7 @@ from pipeline.planning import phase_table
 from pipeline.ports import Notice
 from pipeline.remote import Remote, drift
 from pipeline.session import Session
-from schemas.errors import ExportError, GuardError
+from schemas.errors import GuardError
 from schemas.ledger import BUCKETS, State
 from schemas.masking import masked_id
 from schemas.outcomes import Exit, Kind
@@ -259,56 +259,6 @@ def _forget(session: Session, user: str) -> None:
         if page is not None:
             session.ledger.store_holdings(kind.value, number, page.filter(pl.col("user_id") != user))
     session.ledger.redact(user)
-
-
-# ------------------------------------------------------------------ explain
-async def explain(order: Order, ports: Ports) -> Summary:
-    """The story of one user, location, resource or vehicle: what is held, and every chunk it was in."""
-    wanted = order.run or ""
-    if not wanted:
-        raise ExportError("Nothing to explain.", cure="Give an id, or FILE:LINE.")
-    async with _session(order, ports) as session:
-        story = await session.durable(_story, session, wanted)
-        return summary_of(order.command, order.environment, ports.world, story=story)
-
-
-def _story(session: Session, wanted: str) -> dict[str, Any]:
-    ledger = session.ledger
-    runs = {run.run_seq: run for run in ledger.runs()}
-    held = [
-        {"kind": kind.value, "user": masked_id(row["user_id"]), "row": row["row"] % (1 << 40)}
-        for kind in Kind
-        for number in range(BUCKETS)
-        if (page := ledger.holdings(kind.value, range(number, number + 1))) is not None
-        for row in page.filter(pl.col("id") == wanted).iter_rows(named=True)
-    ]
-    events = []
-    for chunk in ledger.chunks(states=[state for state in State if state is not State.SPLIT]):
-        found = chunk.manifest.filter(pl.col("id") == wanted)
-        if found.height:
-            run = runs[chunk.run_seq]
-            source = found["row"][0] >> 40
-            names = [one.name for one in ledger.sources(chunk.run_seq)]
-            events.append(
-                {
-                    "run": run.run_id,
-                    "phase": chunk.phase,
-                    "state": str(chunk.state),
-                    "reason": chunk.reason,
-                    "message": chunk.message,
-                    "attempts": chunk.attempt,
-                    "file": names[source] if source < len(names) else "",
-                    "line": found["row"][0] % (1 << 40),
-                    "moves": ledger.moves(chunk.chunk_seq),
-                }
-            )
-    if not held and not events:
-        raise GuardError(
-            f"The ledger knows nothing of {masked_id(wanted)}.",
-            guard="unknown_id",
-            cure="Give the id as it goes on the wire.",
-        )
-    return {"id": masked_id(wanted), "held": held, "events": events}
 
 
 # ------------------------------------------------------------------ purge

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from connectors.exports.corrections import OURS
+from connectors.exports.corrections import OURS, as_it_was
 from connectors.exports.csv_reader import CsvRows, Opening, Prepared
 from connectors.exports.framing import Dialect, Numbers
 from connectors.exports.open import OpenedExport
@@ -144,9 +144,13 @@ class Copies:
         cells: pl.DataFrame = found.select(
             pl.Series("source_line", lines, dtype=pl.UInt32),
             pl.lit(None, pl.String).alias("text"),
-            *(pl.col(str(place)).alias(str(at)) for at, place in enumerate(self._kept)),
+            *(self._as_read(pl.col(str(place))).alias(str(at)) for at, place in enumerate(self._kept)),
         )
         return cells
+
+    def _as_read(self, cell: pl.Expr) -> pl.Expr:
+        """A cell of a correction without the mark it was written with, or each correction would add one."""
+        return as_it_was(cell) if self._export.is_correction else cell
 
     def _unsplit(self, texts: list[str], lines: Numbers) -> pl.DataFrame:
         return pl.DataFrame({"source_line": lines.astype(np.uint32), "text": texts}).with_columns(

@@ -71,6 +71,18 @@ VIOLATIONS = Table(
 )
 """One line per row and broken rule; a row that breaks three rules has three lines."""
 
+CORRECTS = Table(
+    "corrects",
+    1,
+    {
+        "source_sha256": pl.String,
+        "source_line": pl.UInt32,
+        "corrects_sha256": pl.String,
+        "corrects_line": pl.UInt32,
+    },
+)
+"""One line per row of a correction: which row of which file it stands for."""
+
 SHEET_ROWS = 1_048_575
 """Data rows that fit into a spreadsheet below its header."""
 CSV_SEPARATOR = ";"

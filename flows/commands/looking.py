@@ -1,4 +1,4 @@
-"""What has happened: `runs`, `report`. They read; nothing is sent and nothing locked."""
+"""What has happened: `runs`, `report`, `explain`. They read; nothing is sent and nothing locked."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def register(app: typer.Typer) -> None:
     """Make the commands of this module known."""
     app.command(epilog=example("meterfeed runs", "meterfeed runs --limit 5 --json"))(runs)
     app.command(epilog=example("meterfeed report", "meterfeed report 20260101T020000-1a2b"))(report)
+    app.command(
+        epilog=example(
+            "meterfeed explain 3880a832-f483-8b6a-998d-6109d3a54b06",
+            "meterfeed explain kunder-2026-11.csv:4711",
+        )
+    )(explain)
 
 
 def runs(
@@ -66,6 +72,41 @@ def report(
         return _told_again(newest, artifacts)
 
     conduct("report", work, as_json=as_json, needs=Needs.NOTHING, quiet=True)
+
+
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|FILE:LINE",
+            help="A user, location, resource or vehicle by its id; or a row of an export that was read.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Tell the story of one record or row: rules broken, attempts to correct it, what was sent, what is held."""
+
+    async def work(session: Session) -> Summary:
+        return _explained(what, session.settings)
+
+    conduct("explain", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_story)
+
+
+def _explained(what: str, settings: Settings) -> Summary:
+    from connectors.exports.places import display_name
+    from connectors.kept import kept_runs
+    from connectors.ledger.store import read_ledger
+    from pipeline.attempts import tell
+
+    ledger = read_ledger(settings.ledger.get_secret_value())
+    try:
+        story = tell(what, ledger=ledger, kept=kept_runs(settings.data_dir), shown_name=display_name)
+    finally:
+        if ledger is not None:
+            ledger.close()
+    return Summary(
+        None, "explain", settings.environment.value, Exit.OK, sentence_of(story), extra={"story": story}
+    )
 
 
 def _told_again(document: Mapping[str, Any], artifacts: Artifacts) -> Summary:
@@ -197,3 +238,67 @@ def _shown(name: str, value: Any) -> Any:
     if name == "quarantined_share":
         return "" if value is None else f"{value:.2%}"
     return value
+
+
+# ------------------------------------------------------------------ a story for people
+_ENDINGS: Final = {
+    "quarantined": "quarantined",
+    "unreadable": "unreadable",
+    "mapped": "mapped",
+    "nothing_recorded": "broke no rule and began no record: a further row of one, a duplicate, or outside [keep]",
+}
+_ORDINALS: Final = ("First", "Second", "Third", "Fourth", "Fifth")
+
+
+def sentence_of(story: Mapping[str, Any]) -> str:
+    """The story in one sentence."""
+    attempts = story["attempts"]
+    ended = next((run for attempt in reversed(attempts) for run in reversed(attempt["runs"])), None)
+    times = f"{len(attempts)} attempts" if len(attempts) > 1 else "One attempt"
+    outcomes = [] if ended is None else sorted({record["outcome"] for record in ended["records"]})
+    if outcomes:
+        return f"{times}; the last one: {', '.join(outcomes).replace('_', ' ')}."
+    if ended is not None:
+        return f"{times}; the last one: {_ENDINGS[ended['ended']]}."
+    return "Held since an earlier run." if story.get("held") else "Told by the ledger alone."
+
+
+def _show_story(summary: Summary) -> None:
+    story = summary.extra.get("story")
+    for line in [] if story is None else story_lines(story):
+        console.show_line(line)
+    console.show_summary(summary)
+
+
+def story_lines(story: Mapping[str, Any]) -> Iterator[str]:
+    """The story as lines of text."""
+    row = story.get("row")
+    yield f"{row['file']}, line {row['line']}" if row else f"record {story['id']}"
+    for held in story.get("held", ()):
+        yield f"  held: a {held['kind']} of user {held['user']}"
+    for number, attempt in enumerate(story["attempts"]):
+        name = _ORDINALS[number] if number < len(_ORDINALS) else f"{number + 1}th"
+        yield f"{name} attempt: {attempt['file']}, line {attempt['line']}"
+        for run in attempt["runs"]:
+            yield from _told_run(run)
+    for event in story.get("events", ()):
+        yield f"{event['run']}: {event['phase'].replace('_', ' ')}, {' > '.join(event['moves'])}"
+        yield from _reasons(event)
+
+
+def _told_run(run: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  {run['run']} ({run['command']}, {run['at']}): {_ENDINGS[run['ended']]}"
+    for rule in run["rules"]:
+        yield f"    {rule}"
+    for rule in run["warnings"]:
+        yield f"    {rule} (a warning)"
+    for record in run["records"]:
+        outcome = record["outcome"].replace("_", " ")
+        yield f"    {record['kind']} {record['id'] or record['masked_id']}: {outcome}"
+        yield from _reasons(record)
+
+
+def _reasons(told: Mapping[str, Any]) -> Iterator[str]:
+    said = " ".join(str(told[name]) for name in ("reason", "message") if told[name])
+    if said:
+        yield f"      {said}"

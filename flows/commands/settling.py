@@ -1,4 +1,4 @@
-"""After the main job and around it: `apply`, `resume`, `backfill`, `adopt`, `reconcile`, `explain`, `move`, `erase`."""
+"""After the main job and around it: `apply`, `resume`, `backfill`, `adopt`, `reconcile`, `move`, `erase`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("meterfeed backfill 'exports/kunder-*.csv' --profile nordkraft"))(backfill)
     app.command(epilog=example("meterfeed adopt --profile nordkraft"))(adopt)
     app.command(epilog=example("meterfeed reconcile --users all"))(reconcile)
-    app.command(epilog=example("meterfeed explain 3880a832-f483-8b6a-998d-6109d3a54b06"))(explain)
     app.command(
         epilog=example(
             "meterfeed move 1365caf1-fa04-80b1-98ff-1618860f77d0 --to-test-area 1",
@@ -80,14 +79,6 @@ def reconcile(
 ) -> None:
     """Read back and compare what the API holds with what the ledger believes. Reads only."""
     _settle("reconcile", as_json=as_json, quiet=quiet, run=users.value, profiles=profile or [])
-
-
-def explain(
-    record: Annotated[str, typer.Argument(metavar="ID", help="A user, location, resource or vehicle.")],
-    as_json: AsJson = False,
-) -> None:
-    """Tell the story of one record: which runs and rows it comes from, what was tried, what is held."""
-    _settle("explain", as_json=as_json, quiet=True, run=record)
 
 
 def move(

@@ -227,3 +227,16 @@ def test_demo_prints_what_the_readme_shows(meterfeed):
 def test_demo_pays_no_heed_to_the_settings_of_a_real_tenant(meterfeed):
     document = meterfeed("demo", "--rows", "300", "--json", base_url="nonsense", rate="nonsense").document
     assert document["exit_code"] in (0, 10)
+
+
+def test_an_export_of_which_no_row_is_good_is_accounted_for(meterfeed, tmp_path):
+    export = tmp_path / "kunder.csv"
+    export.write_text("Kundenr;MålepunktID\nK1;123\nK2;456\n", encoding="utf-8")
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        'name = "p"\ncountry = "NO"\n[file]\nseparator = ";"\n[columns]\nuser = "Kundenr"\n'
+        'meter_point = "MålepunktID"\n',
+        encoding="utf-8",
+    )
+    done = meterfeed("quality", export, "--profile", profile, "--json").document
+    assert (10, 2, 0) == (done["exit_code"], done["rows"]["quarantined"], done["rows"]["mapped"])

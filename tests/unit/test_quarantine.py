@@ -319,3 +319,21 @@ def safe(cells: list[str]) -> list[str]:
 def test_the_mark_is_undone_exactly(cells):
     marked = pl.DataFrame({"x": safe(cells)}).select(as_it_was(pl.col("x")).alias("x"))["x"].to_list()
     assert marked == cells
+
+
+def test_a_correction_of_a_correction_is_marked_once(tmp_path):
+    """Each round through a spreadsheet would otherwise add an apostrophe, until no id is well formed."""
+    content = b"a;b;c;Navn\n707057599990009002;'x;+47;'=1\n"
+    (tmp_path / "kunder.csv").write_bytes(content)
+    name, rounds = "kunder.csv", []
+    for number in range(3):
+        (export,) = open_exports([str(tmp_path / name)], [profile(SEMICOLON)])
+        with RunFolder.create(tmp_path, f"round-{number}") as folder:
+            paths = write_quarantine(folder, [export], [marks(l2=["z"])])
+        name = f"correction-{number}.csv"
+        (tmp_path / name).write_bytes(Path(paths["correction"]).read_bytes())
+        cells = text_of(paths["correction"]).splitlines()[1].split(";")[:4]
+        rounds.append((cells, pl.read_parquet(paths["quarantine"]).row(0)[4:]))
+    assert [
+        (["'707057599990009002", "''x", "'+47", "''=1"], ("707057599990009002", "'x", "+47", "'=1"))
+    ] * 3 == (rounds)
