@@ -16,6 +16,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from connectors.ledger import statements as q
 from connectors.ledger import tables as t
 from connectors.ledger.frames import from_bytes, to_bytes
 from connectors.ledger.lock import file_lock, postgres_lock
@@ -364,7 +365,7 @@ class Ledger:
         with self._transaction() as connection:
             born = [self._insert(connection, draft, State.IN_FLIGHT, attempt=1) for draft in drafts]
             connection.execute(
-                t.attempt.insert(),
+                q.INSERT_ATTEMPT,
                 [
                     {"chunk_seq": row.chunk_seq, "attempt": 1, "requests": row.requests, "started_at": now}
                     for row in born
@@ -381,16 +382,16 @@ class Ledger:
     def again(self, chunk_seq: int, *, now: float) -> ChunkRow:
         """Commit the intent to send a planned chunk once more, with the same content."""
         with self._transaction() as connection:
-            connection.execute(
-                t.chunk.update()
-                .where(t.chunk.c.chunk_seq == chunk_seq)
-                .values(state=State.IN_FLIGHT, attempt=t.chunk.c.attempt + 1, fence=self.fence)
-            )
+            connection.execute(q.TRY_AGAIN, {"of_chunk": chunk_seq, "by": self.fence})
             row = self._chunk(connection, chunk_seq)
             connection.execute(
-                t.attempt.insert().values(
-                    chunk_seq=chunk_seq, attempt=row.attempt, requests=row.requests, started_at=now
-                )
+                q.INSERT_ATTEMPT,
+                {
+                    "chunk_seq": chunk_seq,
+                    "attempt": row.attempt,
+                    "requests": row.requests,
+                    "started_at": now,
+                },
             )
             return row
 
@@ -409,11 +410,8 @@ class Ledger:
         """Write down how the attempt of a chunk ended, for all its records alike."""
         with self._transaction() as connection:
             self._end_attempt(connection, chunk_seq, now, status, verdict, requests)
-            connection.execute(
-                t.chunk.update()
-                .where(t.chunk.c.chunk_seq == chunk_seq)
-                .values(state=state, reason=reason, message=message, attempt_ended_at=now, fence=self.fence)
-            )
+            ending = {"becomes": state, "why": reason, "said": message, "at": now}
+            connection.execute(q.SETTLE_CHUNK, {"of_chunk": chunk_seq, "by": self.fence, **ending})
 
     def split(
         self,
@@ -431,11 +429,7 @@ class Ledger:
             if sum(leaf.manifest.height for leaf in leaves) != parent.n:
                 raise StorageError("A split would lose or invent records; refused.")
             self._end_attempt(connection, chunk_seq, now, status, verdict, requests)
-            connection.execute(
-                t.chunk.update()
-                .where(t.chunk.c.chunk_seq == chunk_seq)
-                .values(state=State.SPLIT, attempt_ended_at=now, manifest=b"", fence=self.fence)
-            )
+            connection.execute(q.SPLIT_CHUNK, {"of_chunk": chunk_seq, "at": now, "by": self.fence})
             return [
                 self._insert(
                     connection,
@@ -470,15 +464,8 @@ class Ledger:
     ) -> None:
         if not verdict:
             return
-        values: dict[str, Any] = {"ended_at": now, "status": status, "verdict": verdict}
-        if requests is not None:
-            values["requests"] = requests
-        newest = sa.select(t.chunk.c.attempt).where(t.chunk.c.chunk_seq == chunk_seq).scalar_subquery()
-        connection.execute(
-            t.attempt.update()
-            .where(t.attempt.c.chunk_seq == chunk_seq, t.attempt.c.attempt == newest)
-            .values(**values)
-        )
+        ending = {"at": now, "answered": status, "judged": verdict, "sent": requests}
+        connection.execute(q.END_ATTEMPT, {"of_chunk": chunk_seq, **ending})
 
     def _insert(
         self,
@@ -509,13 +496,11 @@ class Ledger:
             "absorbed": 0,
             "fence": self.fence,
         }
-        result = connection.execute(
-            t.chunk.insert().values(manifest=page, **values).returning(t.chunk.c.chunk_seq)
-        )
+        result = connection.execute(q.INSERT_CHUNK, {"manifest": page, **values})
         return ChunkRow(chunk_seq=result.scalar_one(), manifest=draft.manifest, **values)
 
     def _chunk(self, connection: sa.Connection, chunk_seq: int) -> ChunkRow:
-        row = connection.execute(sa.select(t.chunk).where(t.chunk.c.chunk_seq == chunk_seq)).mappings().one()
+        row = connection.execute(q.CHUNK, {"of_chunk": chunk_seq}).mappings().one()
         return self._chunk_row(row)
 
     @staticmethod
@@ -558,11 +543,9 @@ class Ledger:
 
     def cursor(self, run_seq: int, phase: str, lane: int) -> int:
         """How far the plan of a phase has been cut into chunks."""
-        query = sa.select(sa.func.coalesce(sa.func.max(t.chunk.c.cursor_to), 0)).where(
-            t.chunk.c.run_seq == run_seq, t.chunk.c.phase == phase, t.chunk.c.lane == lane
-        )
+        place = {"of_run": run_seq, "of_phase": phase, "of_lane": lane}
         with self._transaction() as connection:
-            return int(connection.execute(query).scalar_one())
+            return int(connection.execute(q.CURSOR, place).scalar_one())
 
     def account(self, run_seq: int) -> list[tuple[str, str, str | None, int]]:
         """Records of a run by `(phase, state, reason, count)`, over leaf chunks only."""

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from pipeline.delivery.keys import Pairs
+
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32
 
@@ -194,15 +196,17 @@ def listed_users(body: bytes) -> list[str]:
     return [user.user_id for user in _shaped(body, _UserList).users]
 
 
-def listed_locations(body: bytes) -> list[tuple[str | None, str]]:
+def listed_locations(body: bytes) -> Pairs[str | None]:
     """(user id or None if not told, location id) of each location a batch answer lists; `MalformedAnswer`."""
     named = _quickly(_named_locations, body)
     if named is not None:
         count = len(named.locations)
         if _told(body, locations=1, locationId=count, userId=count):
-            return [(location.user_id, location.location_id) for location in named.locations]
+            return Pairs(
+                [one.user_id for one in named.locations], [one.location_id for one in named.locations]
+            )
     locations = _shaped(body, _LocationList).locations
-    return [(location.user_id or None, location.location_id) for location in locations]
+    return Pairs([one.user_id or None for one in locations], [one.location_id for one in locations])
 
 
 def users_page(body: bytes) -> UsersPage:

@@ -8,6 +8,7 @@ import orjson
 import polars as pl
 
 from pipeline.delivery.classifier import CallKind, Expectation
+from pipeline.delivery.keys import Pairs
 from pipeline.phases import Phase
 from schemas.exchange import Call
 
@@ -35,7 +36,7 @@ def batch_call(phase: Phase, records: pl.DataFrame, trace: str) -> tuple[Call, E
             Expectation(CallKind.USERS_BATCH, records["id"].to_list()),
         )
     body = f'{{"locations":[{joined}]}}'.encode()
-    keys = list(zip(records["user_id"].to_list(), records["id"].to_list(), strict=True))
+    keys = Pairs(records["user_id"].to_list(), records["id"].to_list())
     return (
         Call("POST", ("users", "locations", "batch"), body, trace=trace),
         Expectation(CallKind.LOCATIONS_BATCH, keys),

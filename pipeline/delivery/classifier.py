@@ -21,7 +21,8 @@ from pipeline.delivery.answers import (
     listed_users,
     parse,
 )
-from pipeline.delivery.messages import Key, server_hint, server_message
+from pipeline.delivery.keys import Key, Pairs
+from pipeline.delivery.messages import server_hint, server_message
 from pipeline.delivery.retry_after import CEILING_SECONDS, wait_told
 from schemas.exchange import Answer, Lost, NoAnswer
 
@@ -326,12 +327,12 @@ Told = str | tuple[str | None, ...]
 """A key as the answer tells it: a part it leaves out is None."""
 
 
-def _listed(kind: CallKind, body: bytes) -> list[Told]:
+def _listed(kind: CallKind, body: bytes) -> Sequence[Told]:
     """The keys an answer names."""
     if kind is CallKind.USERS_BATCH:
-        return list[Told](listed_users(body))
+        return listed_users(body)
     if kind is CallKind.LOCATIONS_BATCH:
-        return list[Told](listed_locations(body))
+        return listed_locations(body)
     if kind is CallKind.USER_CREATE:
         return [held_user(body).user_id]
     if kind is CallKind.RESOURCE_CREATE:
@@ -344,9 +345,9 @@ def _listed(kind: CallKind, body: bytes) -> list[Told]:
     return [(location.user_id or None, location.location_id)]
 
 
-def _compared(sent: Sequence[Key], listed: list[Told], claimed: Verdict) -> Verdict:
+def _compared(sent: Sequence[Key], listed: Sequence[Told], claimed: Verdict) -> Verdict:
     """All sent and nothing else: proven. Some: those. Anything not sent, or twice: nothing is proven."""
-    if listed == (sent if isinstance(sent, list) else list(sent)):
+    if listed == (sent if isinstance(sent, list | Pairs) else list(sent)):
         return replace(claimed, proven=sent)  # the usual answer: complete and in order
     named = Counter(_completed(listed, sent))
     foreign = named.keys() - set(sent)

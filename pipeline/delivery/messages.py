@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.delivery.answers import MalformedAnswer, parse
+from pipeline.delivery.keys import Key
 
 MAX_SHOWN = 200
 MAX_READ = 16 * 1024
@@ -21,8 +22,6 @@ MIN_HINT_ID = 6
 _LOOKED_AT = 4000
 """Characters a message is masked from; keeps the patterns below quick on a hostile body."""
 
-Key = str | tuple[str, ...]
-"""What a record is called on the wire: a user id, or the path (user id, location id, resource id)."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _MAIL = re.compile(r"[^\s@\"'<>]+@[^\s@\"'<>]+")
