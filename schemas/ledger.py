@@ -46,6 +46,14 @@ MANIFEST_SCHEMA = pl.Schema(
 
 
 @dataclass(frozen=True, slots=True)
+class FormerKey:
+    """An id key that came before the one in use, as `Identity` names keys and tenants."""
+
+    key: str
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What a ledger belongs to; a ledger of another tenant must never be written.
 
@@ -53,15 +61,22 @@ class Identity:
         tenant: the client id, as a keyed fingerprint.
         base_url: where records were sent.
         key: fingerprint of the id key, never the key.
+        former: the id keys before it, oldest first.
     """
 
     tenant: str
     base_url: str
     key: str
+    former: tuple[FormerKey, ...] = ()
 
-    def as_meta(self) -> dict[str, str]:
-        """As rows of the ledger's `meta` table."""
-        return {"tenant": self.tenant, "base_url": self.base_url, "id_key": self.key}
+    @property
+    def keys(self) -> list[str]:
+        """Fingerprints of all keys, oldest first, the one in use last."""
+        return [*(one.key for one in self.former), self.key]
+
+    def tenant_under(self, key: str) -> str:
+        """The client id as it is named with one of the keys."""
+        return {one.key: one.tenant for one in self.former}.get(key, self.tenant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ import polars as pl
 
 from schemas.errors import StorageError
 
+_FILE_FORMAT = b"ARROW1"
+"""How pages of schema version 1 begin, which were written in the file format."""
+
 
 def to_bytes(frame: pl.DataFrame) -> bytes:
     """A frame as a compressed Arrow IPC stream: a third of the file format's cost to read, and no footer to store."""
@@ -17,13 +20,14 @@ def to_bytes(frame: pl.DataFrame) -> bytes:
 
 
 def from_bytes(page: bytes) -> pl.DataFrame:
-    """The frame that `to_bytes` wrote.
+    """The frame that `to_bytes` wrote, today or in schema version 1.
 
     Raises:
         StorageError: the bytes are not a frame; the ledger is damaged.
     """
     try:
-        return pl.read_ipc_stream(BytesIO(page))
+        read = pl.read_ipc if page.startswith(_FILE_FORMAT) else pl.read_ipc_stream
+        return read(BytesIO(page))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StorageError(
             "The ledger holds a page that cannot be read.",

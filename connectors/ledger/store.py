@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,15 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from connectors.ledger import opening
 from connectors.ledger import statements as q
 from connectors.ledger import tables as t
 from connectors.ledger.frames import from_bytes, to_bytes
 from connectors.ledger.lock import file_lock, postgres_lock
-from schemas.errors import BusyError, SettingsError, StorageError
+from connectors.ledger.mark import CURE as MARK_CURE
+from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
+from connectors.ledger.migrations import copies_of, migrate
+from schemas.errors import BusyError, StorageError
 from schemas.ledger import (
     BUCKETS,
     ChunkRow,
@@ -35,35 +38,69 @@ from schemas.ledger import (
 
 _ABSORB_BATCH = 500_000
 
+STALE = "Another run has taken over the ledger while this one had lost its lock (stale fence)."
+
 
 @contextmanager
-def open_ledger(url: str, *, identity: Identity, now: float) -> Iterator[Ledger]:
+def open_ledger(
+    url: str,
+    *,
+    identity: Identity,
+    now: float,
+    mark_in: Path | None = None,
+    rebuilding: bool = False,
+    relinking: bool = False,
+) -> Iterator[Ledger]:
     """Open the ledger as its one writer: lock, check, create or migrate, fence.
 
     Args:
         url: an SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`.
-        identity: tenant, base URL and key this ledger belongs to; written on first use, compared after.
+        identity: tenant, base URL and keys this ledger belongs to; written on first use, compared after.
         now: UTC seconds, written down as the time of opening.
+        mark_in: folder of the mark that tells an older copy of the ledger from the newest; None: nobody looks.
+        rebuilding: an older copy, or none, is all there is: open it, and let the caller say when it can be trusted.
+        relinking: the tenant may have another name or address than the ledger knows.
 
     Raises:
         BusyError: another run holds the lock.
-        SettingsError: the ledger belongs to another tenant, base URL or id key.
-        StorageError: the ledger is damaged, newer than this program, or cannot be written.
+        SettingsError: the ledger belongs to another tenant, base URL or id key, or was moved.
+        StorageError: the ledger is damaged, newer than this program, older than it was, or cannot be written.
     """
+    with ExitStack() as stack:
+        ledger = stack.enter_context(locked_ledger(url))
+        ledger.mark = None if mark_in is None else place_of(mark_in, identity)
+        ledger.identity = identity
+        with storage_trouble():
+            ledger.prepare(identity, now, rebuilding=rebuilding, relinking=relinking)
+            if ledger.doubt is None:
+                ledger.trust()
+        try:
+            yield ledger
+        finally:
+            if ledger.doubt is None:
+                # Where it cannot be written, the mark of the beginning stands: it says less, and no lie.
+                with suppress(StorageError, BusyError):
+                    ledger.trust()
+
+
+@contextmanager
+def locked_ledger(url: str) -> Iterator[Ledger]:
+    """The database of a ledger under its lock; nothing of it is looked at yet."""
     with ExitStack() as stack:
         path = _sqlite_path(url)
         if path is not None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"The folder of {path.name} cannot be made: {error.strerror}.") from error
             stack.enter_context(file_lock(path.with_name(path.name + ".lock")))
             _own(path)
-        with _storage_trouble():
-            engine = _engine(url)
+        with storage_trouble():
+            engine = engine_for(url)
             stack.callback(engine.dispose)
             if path is None:
                 stack.enter_context(postgres_lock(engine))
-            ledger = Ledger(engine, path=path)
-            ledger.prepare(identity, now)
-        yield ledger
+        yield Ledger(engine, path=path)
 
 
 def _within(kind: str, buckets: range) -> tuple[sa.ColumnElement[bool], ...]:
@@ -76,8 +113,8 @@ def read_ledger(url: str) -> Ledger | None:
     path = _sqlite_path(url)
     if path is not None and not path.exists():
         return None
-    with _storage_trouble():
-        return Ledger(_engine(url, read_only=True), path=path)
+    with storage_trouble():
+        return Ledger(engine_for(url, read_only=True), path=path)
 
 
 def _sqlite_path(url: str) -> Path | None:
@@ -97,7 +134,8 @@ def _own(path: Path) -> None:
         raise StorageError(f"The ledger {path.name} cannot be opened: {error.strerror}.") from error
 
 
-def _engine(url: str, *, read_only: bool = False) -> sa.Engine:
+def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
+    """Connections to a ledger's database, set up the way a ledger wants them."""
     parsed = sa.engine.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=False, hide_parameters=True)
@@ -135,12 +173,14 @@ def _engine(url: str, *, read_only: bool = False) -> sa.Engine:
 
 
 @contextmanager
-def _storage_trouble() -> Iterator[None]:
+def storage_trouble() -> Iterator[None]:
     """Turn every database error into `StorageError`; its text holds no row, only the driver's sentence."""
     try:
         yield
     except DBAPIError as error:
         sentence = str(error.orig).splitlines()[0][:160] if error.orig else type(error).__name__
+        if "stale fence" in sentence:
+            raise StorageError(STALE, cure="Run `meterfeed resume`.") from error
         if "database is locked" in sentence:
             raise BusyError(
                 "The ledger is locked by another program.", cure="Close it and start again."
@@ -160,14 +200,31 @@ class Ledger:
     engine: sa.Engine
     path: Path | None
     fence: int = 0
+    identity: Identity | None = None
+    mark: Path | None = None
+    doubt: str | None = None
+    """Why this is not the newest copy of the ledger, while it is being rebuilt; None: it is."""
+    runs_before: int = 0
     _open: sa.Connection | None = None
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction of a run that still holds the ledger; who takes over waits until it has ended.
+
+        What changes chunks need not ask: their triggers do.
+        """
+        with self._transaction() as connection:
+            fence = sa.select(t.meta.c.value).where(t.meta.c.key == "fence").with_for_update(read=True)
+            if connection.execute(fence).scalar() != str(self.fence):
+                raise StorageError(STALE, cure="Run `meterfeed resume`.")
+            yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         if self._open is not None:
             yield self._open
             return
-        with _storage_trouble(), self.engine.begin() as connection:
+        with storage_trouble(), self.engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -185,37 +242,37 @@ class Ledger:
                 self._open = None
 
     # ------------------------------------------------------------ opening
-    def prepare(self, identity: Identity, now: float) -> None:
-        """Check health, create or check the schema, check the identity, take a new fence."""
+    def prepare(
+        self, identity: Identity, now: float, *, rebuilding: bool = False, relinking: bool = False
+    ) -> None:
+        """Check health, create or migrate the schema, check the identity, take a new fence."""
         with self._transaction() as connection:
             if connection.dialect.name == "sqlite":
                 self._check_health(connection)
-            fresh = not sa.inspect(connection).has_table("meta")
-            if fresh:
-                t.create_all(connection)
-                self._put_meta(
-                    connection,
-                    {
-                        "schema_version": str(t.SCHEMA_VERSION),
-                        "fence": "0",
-                        "ledger_id": secrets.token_hex(8),
-                        "created_at": str(now),
-                        **identity.as_meta(),
-                    },
-                )
-            self._check_version(connection)
-            self._check_identity(connection, identity)
-            self.fence = int(self._meta(connection, "fence")) + 1
-            self._put_meta(connection, {"fence": str(self.fence)})
-            # Requests of a dead run may or may not have been applied.
-            connection.execute(
-                t.chunk.update()
-                .where(t.chunk.c.state == State.IN_FLIGHT)
-                .values(state=State.IN_DOUBT, reason="run_died", attempt_ended_at=now, fence=self.fence)
-            )
-            connection.execute(
-                t.run.update().where(t.run.c.state == "running").values(state="stopped", fence=self.fence)
-            )
+            empty = opening.is_empty(connection)
+            if not empty:
+                opening.check_in_force(connection)
+                migrate(connection, opening.found_version(connection), self.path)
+            self._check_mark(None if empty else connection, rebuilding=rebuilding)
+            if empty:
+                opening.create(connection, identity, now)
+            opening.check_identity(connection, identity, now, relink=relinking)
+            self._take_over(connection, now)
+
+    def _take_over(self, connection: sa.Connection, now: float) -> None:
+        self.fence = int(opening.meta(connection, "fence") or 0) + 1
+        # Claims first, as workers do: so nobody waits for somebody who waits for him.
+        connection.execute(t.claim.delete())
+        opening.put_meta(connection, {"fence": str(self.fence)})
+        # Requests of a dead run may or may not have been applied.
+        connection.execute(
+            t.chunk.update()
+            .where(t.chunk.c.state == State.IN_FLIGHT)
+            .values(state=State.IN_DOUBT, reason="run_died", attempt_ended_at=now, fence=self.fence)
+        )
+        connection.execute(
+            t.run.update().where(t.run.c.state == "running").values(state="stopped", fence=self.fence)
+        )
 
     @staticmethod
     def _check_health(connection: sa.Connection) -> None:
@@ -226,59 +283,74 @@ class Ledger:
                 cure="Restore it from a backup, or move it away and rebuild it with `meterfeed adopt`.",
             )
 
-    def _check_version(self, connection: sa.Connection) -> None:
-        found = int(self._meta(connection, "schema_version"))
-        if found != t.SCHEMA_VERSION:
-            raise StorageError(
-                f"The ledger has schema version {found}, this program knows {t.SCHEMA_VERSION}.",
-                cure="Use the program version that wrote it.",
-            )
-
-    def _check_identity(self, connection: sa.Connection, identity: Identity) -> None:
-        for key, wanted in identity.as_meta().items():
-            found = self._meta(connection, key)
-            if found != wanted:
-                raise SettingsError(
-                    f"This ledger belongs to another {key.replace('_', ' ')} than the settings name.",
-                    cure="Point METERFEED_LEDGER (or METERFEED_DATA_DIR) to the ledger of this tenant, "
-                    "or start an empty one and run `meterfeed adopt`.",
-                )
+    # ------------------------------------------------------------ is it the newest?
+    def _check_mark(self, connection: sa.Connection | None, *, rebuilding: bool) -> None:
+        written = None if self.mark is None else read_mark(self.mark)
+        if written is None:
+            return
+        found = None if connection is None else self._how_far(connection)
+        self.doubt = written.doubt(found)
+        self.runs_before = written.runs
+        if self.doubt is not None and not rebuilding:
+            raise StorageError(self.doubt, cure=MARK_CURE)
 
     @staticmethod
-    def _meta(connection: sa.Connection, key: str) -> str:
-        return str(connection.execute(sa.select(t.meta.c.value).where(t.meta.c.key == key)).scalar_one())
+    def _how_far(connection: sa.Connection) -> Mark:
+        def highest(column: sa.Column[int]) -> int:
+            return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(column), 0))).scalar_one())
 
-    @staticmethod
-    def _put_meta(connection: sa.Connection, values: Mapping[str, str]) -> None:
-        for key, value in values.items():
-            if not connection.execute(
-                t.meta.update().where(t.meta.c.key == key).values(value=value)
-            ).rowcount:
-                connection.execute(t.meta.insert().values(key=key, value=value))
+        return Mark(
+            ledger=opening.meta(connection, "ledger_id") or "",
+            fence=int(opening.meta(connection, "fence") or 0),
+            moves=highest(t.history.c.seq),
+            runs=highest(t.run.c.run_seq),
+        )
+
+    def trust(self) -> None:
+        """Write down how far the ledger has come: an older copy of it will be noticed from here on.
+
+        Raises:
+            StorageError: it cannot be written down.
+        """
+        if self.mark is None:
+            return
+        with self._transaction() as connection:
+            found = self._how_far(connection)
+        if found.fence == self.fence:  # otherwise another run has taken over, and writes its own
+            write_mark(self.mark, replace(found, runs=max(found.runs, self.runs_before)))
+            self.doubt = None
+
+    def relink(self) -> None:
+        """Take the name and address of the tenant that the ledger was opened with for its own."""
+        assert self.identity is not None
+        with self._writing() as connection:
+            opening.relink(connection, self.identity)
+
+    def key_names(self) -> list[str]:
+        """Fingerprints of the id keys this ledger knows, oldest first."""
+        with self._transaction() as connection:
+            return opening.key_names(connection)
 
     def remember(self, values: Mapping[str, str]) -> None:
         """Store small facts of the tenant (learned limits, counters) under keys of their own."""
-        with self._transaction() as connection:
-            self._put_meta(connection, {f"fact:{key}": value for key, value in values.items()})
+        with self._writing() as connection:
+            opening.put_meta(connection, {f"fact:{key}": value for key, value in values.items()})
 
     def recall(self, key: str) -> str | None:
         """A fact stored by `remember`, or None."""
         with self._transaction() as connection:
-            found = connection.execute(
-                sa.select(t.meta.c.value).where(t.meta.c.key == f"fact:{key}")
-            ).scalar()
-            return None if found is None else str(found)
+            return opening.meta(connection, f"fact:{key}")
 
     # ------------------------------------------------------------ runs
     def begin_run(
         self, *, command: str, environment: str, profiles: str, job_digest: str, stamp: str, now: float
     ) -> RunRow:
         """Start a run; its id is `stamp` (the UTC day) and a number that only grows."""
-        with self._transaction() as connection:
+        with self._writing() as connection:
             found = connection.execute(
                 sa.select(sa.func.coalesce(sa.func.max(t.run.c.run_seq), 0))
             ).scalar_one()
-            run_id = f"{stamp}-{found + 1:04d}"
+            run_id = f"{stamp}-{max(found, self.runs_before) + 1:04d}"
             connection.execute(
                 t.run.insert().values(
                     run_id=run_id,
@@ -295,7 +367,7 @@ class Ledger:
 
     def change_run(self, run_seq: int, **values: Any) -> None:
         """Change columns of a run: `plan`, `plan_digest`, `spool`, `approved`, `state`."""
-        with self._transaction() as connection:
+        with self._writing() as connection:
             connection.execute(
                 t.run.update().where(t.run.c.run_seq == run_seq).values(fence=self.fence, **values)
             )
@@ -345,7 +417,7 @@ class Ledger:
 
     def note_sources(self, run_seq: int, sources: Sequence[SourceRow]) -> None:
         """Write down what a run reads, replacing what was noted for it before."""
-        with self._transaction() as connection:
+        with self._writing() as connection:
             connection.execute(t.source.delete().where(t.source.c.run_seq == run_seq))
             if sources:
                 connection.execute(t.source.insert(), [{"run_seq": run_seq, **s.as_row()} for s in sources])
@@ -510,7 +582,12 @@ class Ledger:
         return ChunkRow(**{**row, "manifest": manifest, "state": State(row["state"])})
 
     def chunks(
-        self, *, states: Sequence[State], run_seq: int | None = None, phase: str | None = None
+        self,
+        *,
+        states: Sequence[State],
+        run_seq: int | None = None,
+        phase: str | None = None,
+        lane: int | None = None,
     ) -> Iterator[ChunkRow]:
         """Chunks in one of `states`, oldest first, a few at a time so that memory stays bounded."""
         last = 0
@@ -525,6 +602,8 @@ class Ledger:
                 query = query.where(t.chunk.c.run_seq == run_seq)
             if phase is not None:
                 query = query.where(t.chunk.c.phase == phase)
+            if lane is not None:
+                query = query.where(t.chunk.c.lane == lane)
             with self._transaction() as connection:
                 rows = [self._chunk_row(row) for row in connection.execute(query).mappings()]
             yield from rows
@@ -534,7 +613,7 @@ class Ledger:
 
     def supersede(self, run_seq: int) -> None:
         """Give up what an older run planned and never sent: a newer plan takes its place."""
-        with self._transaction() as connection:
+        with self._writing() as connection:
             connection.execute(
                 t.chunk.update()
                 .where(t.chunk.c.run_seq == run_seq, t.chunk.c.state.in_([State.PLANNED, State.BLOCKED]))
@@ -546,6 +625,13 @@ class Ledger:
         place = {"of_run": run_seq, "of_phase": phase, "of_lane": lane}
         with self._transaction() as connection:
             return int(connection.execute(q.CURSOR, place).scalar_one())
+
+    def highest_lane(self, run_seq: int) -> int | None:
+        """The highest lane a run was cut in: 0 when one process sends it whole, None when nothing was cut."""
+        query = sa.select(sa.func.max(t.chunk.c.lane)).where(t.chunk.c.run_seq == run_seq)
+        with self._transaction() as connection:
+            found = connection.execute(query).scalar()
+            return None if found is None else int(found)
 
     def account(self, run_seq: int) -> list[tuple[str, str, str | None, int]]:
         """Records of a run by `(phase, state, reason, count)`, over leaf chunks only."""
@@ -606,7 +692,7 @@ class Ledger:
 
     def store_holdings(self, kind: str, bucket: int, page: pl.DataFrame) -> None:
         """Replace one page of holdings."""
-        with self._transaction() as connection:
+        with self._writing() as connection:
             self._store_pages(connection, kind, range(bucket, bucket + 1), page)
 
     @staticmethod
@@ -615,7 +701,9 @@ class Ledger:
         connection.execute(t.holding.delete().where(*_within(kind, buckets)))
         stored = [
             {"kind": kind, "bucket": int(bucket), "n": page.height, "page": to_bytes(page)}
-            for (bucket,), page in pages.partition_by("bucket", as_dict=True).items()
+            for (bucket,), page in (
+                pages.partition_by("bucket", as_dict=True) if pages.height else {}
+            ).items()
         ]
         if stored:
             connection.execute(t.holding.insert(), stored)
@@ -690,7 +778,12 @@ class Ledger:
             ]
 
     def redact(self, user_id: str) -> int:
-        """Take one user's ids out of every manifest; counts and states stay. Returns the records redacted."""
+        """Take one user's ids out of every manifest; counts and states stay. Returns the records redacted.
+
+        Copies of the ledger that a migration left beside it are removed: they name the user too.
+        """
+        for copy in [] if self.path is None else copies_of(self.path):
+            copy.unlink(missing_ok=True)
         redacted = 0
         for row in self.chunks(states=[state for state in State if state is not State.SPLIT]):
             mine = row.manifest["user_id"] == user_id
@@ -701,7 +794,7 @@ class Ledger:
                     blank.otherwise(pl.col(name)).alias(name)
                     for name in ("id", "user_id", "location_id", "digest")
                 )
-                with self._transaction() as connection:
+                with self._writing() as connection:
                     connection.execute(
                         t.chunk.update()
                         .where(t.chunk.c.chunk_seq == row.chunk_seq)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
+"""Raised with every change of what is stored; `migrations.py` then has a step to it."""
 
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+UNFINISHED = sa.text("state in ('planned','in_flight','in_doubt','blocked')")
 
 metadata = sa.MetaData()
 
@@ -15,6 +18,14 @@ meta = sa.Table(
     metadata,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+)
+
+id_key = sa.Table(
+    "id_key",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fingerprint", sa.Text, nullable=False, unique=True),
+    sa.Column("since", sa.Float, nullable=False),
 )
 
 run = sa.Table(
@@ -74,7 +85,8 @@ chunk = sa.Table(
     sa.Index(
         "chunk_unfinished",
         "state",
-        sqlite_where=sa.text("state in ('planned','in_flight','in_doubt','blocked')"),
+        sqlite_where=UNFINISHED,
+        postgresql_where=UNFINISHED,
     ),
     sqlite_autoincrement=True,
 )
@@ -119,6 +131,20 @@ holding = sa.Table(
     sa.Column("page", sa.LargeBinary, nullable=False),
 )
 
+claim = sa.Table(
+    "claim",
+    metadata,
+    sa.Column("run_seq", sa.ForeignKey("run.run_seq"), primary_key=True),
+    sa.Column("lane", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("lost", sa.Integer, nullable=False),
+    sa.Column("trouble", sa.Text),
+)
+
 LEGAL_MOVES = (
     ("", "planned"),
     ("", "in_flight"),  # the intent of a fresh chunk is its first commit
@@ -145,19 +171,27 @@ LEGAL_MOVES = (
     ("blocked", "superseded"),
 )
 
-_SQLITE_TRIGGERS = (
+SQLITE_CHUNK_MOVES = (
     """CREATE TRIGGER chunk_born BEFORE INSERT ON chunk BEGIN
          SELECT RAISE(ABORT, 'illegal first state') WHERE NOT EXISTS (
            SELECT 1 FROM legal_move WHERE from_state = '' AND to_state = NEW.state);
          SELECT RAISE(ABORT, 'stale fence')
-           WHERE CAST(NEW.fence AS TEXT) <> (SELECT value FROM meta WHERE key = 'fence');
+           WHERE CAST(NEW.fence AS TEXT) <> (SELECT value FROM meta WHERE key = 'fence')
+             AND NOT EXISTS (SELECT 1 FROM claim
+               WHERE run_seq = NEW.run_seq AND lane = NEW.lane AND fence = NEW.fence);
        END""",
     """CREATE TRIGGER chunk_moves BEFORE UPDATE ON chunk BEGIN
          SELECT RAISE(ABORT, 'illegal move') WHERE OLD.state <> NEW.state AND NOT EXISTS (
            SELECT 1 FROM legal_move WHERE from_state = OLD.state AND to_state = NEW.state);
          SELECT RAISE(ABORT, 'stale fence')
-           WHERE CAST(NEW.fence AS TEXT) <> (SELECT value FROM meta WHERE key = 'fence');
+           WHERE CAST(NEW.fence AS TEXT) <> (SELECT value FROM meta WHERE key = 'fence')
+             AND NOT EXISTS (SELECT 1 FROM claim
+               WHERE run_seq = NEW.run_seq AND lane = NEW.lane AND fence = NEW.fence);
        END""",
+)
+
+_SQLITE_TRIGGERS = (
+    *SQLITE_CHUNK_MOVES,
     """CREATE TRIGGER chunk_born_history AFTER INSERT ON chunk BEGIN
          INSERT INTO history (chunk_seq, from_state, to_state, attempt, fence)
            VALUES (NEW.chunk_seq, '', NEW.state, NEW.attempt, NEW.fence);
@@ -169,20 +203,29 @@ _SQLITE_TRIGGERS = (
     "CREATE TRIGGER history_stays BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'history is append-only'); END",
 )
 
-_POSTGRES_TRIGGERS = (
-    """CREATE OR REPLACE FUNCTION chunk_moves() RETURNS trigger AS $$
-       DECLARE was text := '';
+POSTGRES_CHUNK_MOVES = """CREATE OR REPLACE FUNCTION chunk_moves() RETURNS trigger AS $$
+       DECLARE was text := ''; fence_now text;
        BEGIN
          IF TG_OP = 'UPDATE' THEN was := OLD.state; END IF;
          IF was <> NEW.state AND NOT EXISTS (
              SELECT 1 FROM legal_move WHERE from_state = was AND to_state = NEW.state) THEN
            RAISE EXCEPTION 'illegal move from %% to %%', was, NEW.state;
          END IF;
-         IF NEW.fence::text <> (SELECT value FROM meta WHERE key = 'fence') THEN
-           RAISE EXCEPTION 'stale fence';
+         -- The lock on the row makes a run that takes over wait until this transaction has ended.
+         SELECT value INTO fence_now FROM meta WHERE key = 'fence' FOR SHARE;
+         IF NEW.fence::text <> fence_now THEN
+           -- A worker's claim is a fence of its own, for one lane; who takes it over waits likewise.
+           PERFORM 1 FROM claim
+             WHERE run_seq = NEW.run_seq AND lane = NEW.lane AND fence = NEW.fence FOR SHARE;
+           IF NOT FOUND THEN
+             RAISE EXCEPTION 'stale fence';
+           END IF;
          END IF;
          RETURN NEW;
-       END $$ LANGUAGE plpgsql""",
+       END $$ LANGUAGE plpgsql"""
+
+_POSTGRES_TRIGGERS = (
+    POSTGRES_CHUNK_MOVES,
     """CREATE OR REPLACE FUNCTION chunk_history() RETURNS trigger AS $$
        DECLARE was text := '';
        BEGIN
@@ -202,9 +245,13 @@ _POSTGRES_TRIGGERS = (
 
 
 def create_all(connection: sa.Connection) -> None:
-    """Create every table, trigger and the list of legal moves; the caller commits."""
+    """Create every table, the list of legal moves and the triggers that hold runs to it; the caller commits."""
     metadata.create_all(connection)
-    triggers = _SQLITE_TRIGGERS if connection.dialect.name == "sqlite" else _POSTGRES_TRIGGERS
-    for statement in triggers:
-        connection.exec_driver_sql(statement)
     connection.execute(legal_move.insert(), [{"from_state": a, "to_state": b} for a, b in LEGAL_MOVES])
+    create_triggers(connection)
+
+
+def create_triggers(connection: sa.Connection) -> None:
+    """Create the triggers, over what the tables already hold; the caller commits."""
+    for statement in _SQLITE_TRIGGERS if connection.dialect.name == "sqlite" else _POSTGRES_TRIGGERS:
+        connection.exec_driver_sql(statement)

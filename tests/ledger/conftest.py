@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from connectors.ledger import Ledger
 from schemas.ledger import MANIFEST_SCHEMA, Draft, Identity
 
 IDENTITY = Identity(tenant="t", base_url="http://127.0.0.1/ec", key="k")
@@ -26,10 +28,39 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty ledger, once on each database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.sqlite"
-    url = sa.engine.make_url(request.getfixturevalue("postgres"))
-    name = f"ledger_{next(_databases)}_{tmp_path.name[-8:].replace('-', '_')}"
+    return _empty(request, tmp_path, request.param)
+
+
+@pytest.fixture
+def other_url(ledger_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of one more empty ledger on the same kind of database."""
+    kind = "sqlite" if ledger_url.startswith("sqlite") else "postgres"
+    return _empty(request, tmp_path / "other", kind)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of an empty ledger in a file."""
+    return f"sqlite:///{tmp_path}/sqlite/ledger.sqlite"
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty ledger on the server."""
+    return _empty(request, tmp_path, "postgres")
+
+
+def _empty(request: pytest.FixtureRequest, folder: Path, kind: str) -> str:
+    if kind == "sqlite":
+        folder.mkdir(exist_ok=True)
+        return f"sqlite:///{folder}/ledger.sqlite"
+    return new_database(request.getfixturevalue("postgres"))
+
+
+def new_database(server: str) -> str:
+    """The URL of a new, empty database on a server."""
+    url = sa.engine.make_url(server)
+    name = f"ledger_{next(_databases)}_{os.getpid()}"
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
@@ -54,6 +85,14 @@ def manifest(*ids: str, bucket: int = 0) -> pl.DataFrame:
         },
         schema=MANIFEST_SCHEMA,
     )
+
+
+def begun(ledger: Ledger) -> int:
+    """A run, by its number."""
+    run = ledger.begin_run(
+        command="sync", environment="sandbox", profiles="p", job_digest="j", stamp="20261122", now=2.0
+    )
+    return run.run_seq
 
 
 def draft(run_seq: int, *ids: str, start: int = 0) -> Draft:

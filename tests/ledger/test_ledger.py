@@ -17,18 +17,11 @@ from connectors.ledger import tables as t
 from connectors.ledger.store import Ledger, read_ledger
 from schemas.errors import BusyError, SettingsError, StorageError
 from schemas.ledger import Leaf, State
-from tests.ledger.conftest import IDENTITY, draft, manifest
+from tests.ledger.conftest import IDENTITY, begun, draft, manifest
 
 
 def opened(url: str, tmp_path: Path, **changes: str):
     return open_ledger(url, identity=replace(IDENTITY, **changes), now=1.0)
-
-
-def begun(ledger: Ledger) -> int:
-    run = ledger.begin_run(
-        command="sync", environment="sandbox", profiles="p", job_digest="j", stamp="20261122", now=2.0
-    )
-    return run.run_seq
 
 
 def test_an_intent_is_there_after_reopening_and_is_then_in_doubt(ledger_url: str, tmp_path: Path) -> None:
