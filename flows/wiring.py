@@ -92,13 +92,16 @@ async def carry_out(
         days=days,
     )
     try:
-        return await COMMANDS[command](order, ports_of(settings, notice=notice, stopping=stopping))
+        ports = ports_of(settings, notice=notice, stopping=stopping, command=command)
+        return await COMMANDS[command](order, ports)
     except InterruptedEarly:
         raise asyncio.CancelledError from None
 
 
-def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: Callable[[], bool]) -> Ports:
-    """The world as these settings describe it; nothing is opened yet."""
+def ports_of(
+    settings: Settings, *, notice: Callable[[Notice], None], stopping: Callable[[], bool], command: str = ""
+) -> Ports:
+    """The world as these settings describe it, for a command; nothing is opened yet."""
     world = World(
         now=time.time,
         monotonic=time.monotonic,
@@ -113,7 +116,7 @@ def ports_of(settings: Settings, *, notice: Callable[[Notice], None], stopping: 
         shelf=FileShelf(settings.data_dir),
         reference=load_reference(),
         key=NO_KEY if settings.id_key is None else settings.id_key_text(),
-        ledger=lambda: _ledger(settings, world),
+        ledger=lambda: _ledger(settings, world, command),
         api=lambda: _api(settings, world),
         chunk_records=settings.chunk_size,
         concurrency=settings.concurrency,
@@ -135,10 +138,19 @@ def _as_read(export: OpenedExport) -> Profile:
 
 
 @asynccontextmanager
-async def _ledger(settings: Settings, world: World) -> AsyncIterator[tuple[LedgerBook, Durable]]:
+async def _ledger(
+    settings: Settings, world: World, command: str
+) -> AsyncIterator[tuple[LedgerBook, Durable]]:
     """The ledger under its lock, with the journal that commits for many at once."""
     url = settings.ledger.get_secret_value()
-    with open_ledger(url, identity=_identity(settings), now=world.now()) as ledger:
+    with open_ledger(
+        url,
+        identity=_identity(settings),
+        now=world.now(),
+        mark_in=settings.data_dir,
+        rebuilding=command == "adopt",
+        relinking=command == "relink",
+    ) as ledger:
         async with Journal(ledger) as journal:
             yield ledger, journal
 

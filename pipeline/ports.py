@@ -213,6 +213,23 @@ class Ledger(Protocol):
 class LedgerBook(Ledger, Protocol):
     """The ledger with its runs and holdings."""
 
+    @property
+    def doubt(self) -> str | None:
+        """Why it is not the newest copy, while it is being rebuilt; None: it is."""
+        ...
+
+    def trust(self) -> None:
+        """It was rebuilt: from here on it is the newest copy."""
+        ...
+
+    def key_names(self) -> list[str]:
+        """Fingerprints of the id keys it knows, oldest first."""
+        ...
+
+    def relink(self) -> None:
+        """Take the tenant's name and address as they are now for its own."""
+        ...
+
     def begin_run(
         self, *, command: str, environment: str, profiles: str, job_digest: str, stamp: str, now: float
     ) -> RunRow:

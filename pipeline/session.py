@@ -95,6 +95,7 @@ class Session:
         Raises:
             ApiUnavailable: something stays in doubt because the API cannot be read.
         """
+        await self.remember()  # a run that was killed may have been told of more than it lived to remember
         waiting = await self.durable(lambda: next(self.ledger.chunks(states=[State.IN_DOUBT]), None))
         if waiting is None:
             return

@@ -56,10 +56,17 @@ async def _session(order: Order, ports: Ports) -> AsyncIterator[Session]:
 
 # ------------------------------------------------------------------ adopt
 async def adopt(order: Order, ports: Ports) -> Summary:
-    """Build the ledger's holdings anew from what the API holds; sends nothing that changes anything."""
+    """Build the ledger's holdings anew from what the API holds; sends nothing that changes anything.
+
+    Where the ledger is not the newest copy, what its runs have not sent may have been sent since: those are given up.
+    Their exports, loaded again, create only what is absent.
+    """
     async with _session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
+        given_up = await session.unfinished() if session.ledger.doubt else []
+        for run_id in given_up:
+            await session.give_up(run_id)
         remote = _remote(session, order)
         pages: dict[Kind, list[pl.DataFrame]] = {kind: [] for kind in Kind}
         users = 0
@@ -76,7 +83,10 @@ async def adopt(order: Order, ports: Ports) -> Summary:
             whole = pl.concat(found).unique(KEY, keep="first", maintain_order=True) if found else None
             counts[kind.value] = 0 if whole is None else whole.height
             await session.durable(_replace_holdings, session, kind, whole)
-        return summary_of(order.command, order.environment, ports.world, adopted=counts)
+        await session.durable(session.ledger.trust)
+        return summary_of(
+            order.command, order.environment, ports.world, adopted=counts, given_up=given_up
+        )
 
 
 def _replace_holdings(session: Session, kind: Kind, whole: pl.DataFrame | None) -> None:
