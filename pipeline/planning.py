@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.identity import Identity
+from pipeline.joining import joined
 from pipeline.partition import buckets_of
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan, claims, compare, handover, phases_of, plan_digest
@@ -88,7 +89,7 @@ def make_plan(
             if over():
                 break
             judged.take_folded(rows, folded)
-            _plan_partition(spool, partition, folded, holdings, full, draft)
+            _plan_partition(spool, partition, folded, holdings, full, judged.corrections, draft)
             world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
     moved, reported = _plan_handovers(spool, holdings, full, draft)
     digest = plan_digest(
@@ -116,6 +117,7 @@ def _plan_partition(
     folded: Folded,
     holdings: Holdings,
     full: Sequence[str],
+    corrections: Collection[int],
     draft: _Draft,
 ) -> None:
     if folded.provenance.height:
@@ -125,6 +127,8 @@ def _plan_partition(
         records = folded.records[kind]
         held = holdings(kind.value, buckets_of(partition, spool.partitions))
         compared = compare(kind, records, held, full)
+        if kind is Kind.LOCATION:
+            compared = replace(compared, update=joined(compared.update, held, corrections))
         _append_unchanged(spool, kind, records, compared.create, compared.update)
         draft.add(
             kind,

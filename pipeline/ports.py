@@ -57,6 +57,8 @@ class Export(Protocol):
     name: str
     sha256: str
     byte_count: int
+    is_correction: bool
+    """Whether it holds rejected rows of earlier exports, mended; it speaks for those rows only."""
 
     def batches(self) -> Iterator[RawBatch]:
         """Every row of the export exactly once, in order; raises `schemas.errors.ExportError`."""

@@ -64,6 +64,7 @@ class Judged:
         violations: `row, rule, severity` of all broken rules, cross-row rules included once folded.
         unreadable: `row, reason` of what could not be read.
         gauge: figures of the quality report.
+        corrections: sources that are corrections of earlier exports.
     """
 
     tally: Tally
@@ -73,6 +74,7 @@ class Judged:
     unreadable: list[pl.DataFrame]
     profiles: Sequence[Profile]
     shapes: Sequence[RowShape]
+    corrections: frozenset[int] = frozenset()
     rule_notes: tuple[RuleNote, ...] = ()
     notes: list[str] = field(default_factory=list)
 
@@ -185,6 +187,7 @@ def judge_exports(
     files = [export.name for export in exports]
     gauge = _gauge(files, profiles, reference)
     judged = Judged(Tally(), spool, gauge, [], [], profiles, [RowShape.of(profile) for profile in profiles])
+    judged.corrections = frozenset(export.index for export in exports if export.is_correction)
     for export, profile in zip(exports, profiles, strict=True):
         rulebook = rulebook_of(export, profile, environment, reference)
         alarms = Alarms(export.name, rulebook)

@@ -28,6 +28,7 @@ from pipeline.delivery.calls import (
 from pipeline.delivery.classifier import Expectation, Ruling, Verdict
 from pipeline.delivery.comparing import held_meter_points, same_location, same_resource
 from pipeline.holdings import DELETED, RELEASED
+from pipeline.joining import has_joined, joins
 from pipeline.phases import MANNERS, Phase
 from schemas.exchange import Answer, Call, NoAnswer
 from schemas.outcomes import Kind
@@ -132,6 +133,8 @@ class Reader:
             return Found.UNKNOWN
         if record.get("body") is None:  # the spool is lost: present is all that can be told
             return Found.AS_SENT
+        if joins(record):
+            return Found.AS_SENT if has_joined(record, held, self._keys) else Found.DIFFERENT
         return Found.AS_SENT if same_location(orjson.loads(record["body"]), held) else Found.DIFFERENT
 
     def _judge_release(self, record: Record, held: HeldLocation | Found) -> Found:

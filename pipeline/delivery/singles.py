@@ -22,6 +22,7 @@ from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.wire import Wire
 from pipeline.holdings import DELETED, RELEASED
+from pipeline.joining import joined_body, joins
 from pipeline.phases import MANNERS, Phase
 from schemas.errors import AuthenticationError, ContractError, GuardError, MeterfeedError
 from schemas.ledger import State
@@ -109,6 +110,12 @@ class Singles:
         return _Acted(verdict)
 
     async def _update(self, record: Record, trace: str) -> _Acted:
+        if joins(record):
+            held = await self.reader.location(record["user_id"], record["id"])
+            if held is Found.UNKNOWN:
+                return _Acted(Verdict(Ruling.NOT_APPLIED, Reason.NOT_SENT), requests=0)
+            if not isinstance(held, Found):
+                record = {**record, "body": joined_body(record, held, self.meter_point_keys)}
         verdict, _ = await self.wire.send(*update_call(record, trace))
         if verdict.ruling is not Ruling.GONE:
             return _Acted(verdict)

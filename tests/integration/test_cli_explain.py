@@ -148,3 +148,16 @@ def test_what_is_not_known_is_said_so(meterfeed, unknown):
     told = meterfeed("explain", unknown, "--json")
     assert (11, "GuardError") == (told.code, told.document["error"]["kind"])
     assert "\x1b" not in told.out
+
+
+def test_a_corrected_meter_joins_the_good_ones_of_its_location(meterfeed, api, write, tmp_path):
+    """The location was sent with its good rows; the correction holds the other one alone."""
+    second = f"K0003;A0003;Husholdning;{gsrn(900)};961,51234;9,61234;Aktiv\n"
+    arguments = write("kunder.csv", [*portfolio(GOOD), second])
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert [gsrn(3)] == location_of(api, 3)["meterPointIds"]
+    mended = mend(first["artifacts"]["correction"], tmp_path / "correction.csv", latitude("61,51234"))
+    done = meterfeed("sync", mended, *arguments[1:], "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
+    assert sorted([gsrn(3), gsrn(900)]) == sorted(location_of(api, 3)["meterPointIds"])
+    assert 61.51234 == location_of(api, 3)["coordinates"]["latitude"]
