@@ -140,7 +140,7 @@ def read_books(path: Path) -> Books:
     for phase, state, reason, manifest in _rows(
         path, "SELECT phase, state, reason, manifest FROM chunk WHERE state <> 'split' ORDER BY chunk_seq"
     ):
-        frame = pl.read_ipc(BytesIO(manifest))
+        frame = pl.read_ipc_stream(BytesIO(manifest))
         for user, own in frame.select("user_id", "id").iter_rows():
             key = (phase, user, own)
             books.state[key] = state
@@ -238,7 +238,7 @@ def record_conservation(of: Evidence) -> Iterator[str]:
     for seq, n, manifest in _rows(
         of.ledger, "SELECT chunk_seq, n, manifest FROM chunk WHERE state <> 'split'"
     ):
-        if pl.read_ipc(BytesIO(manifest)).height != n:
+        if pl.read_ipc_stream(BytesIO(manifest)).height != n:
             yield f"chunk {seq} says {n} records and holds others"
 
 
@@ -377,7 +377,7 @@ def _holdings(of: Evidence, held: dict[Any, Record], before: dict[Any, Record]) 
     """What the ledger believes to be held is held."""
     for kind, page in _rows(of.ledger, "SELECT kind, page FROM holding"):
         kind = "resource" if kind == "vehicle" else kind
-        for user, own in pl.read_ipc(BytesIO(page)).select("user_id", "id").iter_rows():
+        for user, own in pl.read_ipc_stream(BytesIO(page)).select("user_id", "id").iter_rows():
             if (kind, user, own) not in held:
                 yield f"the ledger believes {kind} {own} to be held"
 
