@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -96,6 +97,29 @@ def check_in_force(connection: sa.Connection) -> None:
             "This ledger is the target of a move that did not come to its end.",
             cure="Run the same `meterfeed ledger move` again, or use the ledger it came from.",
         )
+
+
+def describe(connection: sa.Connection) -> dict[str, Any]:
+    """What a ledger says of itself: version, whether it is in force, keys, runs, what is open, what is held."""
+
+    def counted(query: sa.Select[Any]) -> dict[str, int]:
+        return {str(name): int(count) for name, count in connection.execute(query)}
+
+    chunks = (
+        sa.select(t.chunk.c.state, sa.func.sum(t.chunk.c.n)).where(t.UNFINISHED).group_by(t.chunk.c.state)
+    )
+    return {
+        "schema_version": found_version(connection),
+        "moved_to": meta(connection, MOVED),
+        "arriving": meta(connection, ARRIVING) is not None,
+        "opened": int(meta(connection, "fence") or 0),
+        "id_keys": len(key_names(connection)),
+        "runs": counted(sa.select(t.run.c.state, sa.func.count()).group_by(t.run.c.state)),
+        "open_records": counted(chunks),
+        "held_records": counted(
+            sa.select(t.holding.c.kind, sa.func.sum(t.holding.c.n)).group_by(t.holding.c.kind)
+        ),
+    }
 
 
 # ------------------------------------------------------------------ identity
