@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.plan import Plan
+from pipeline.vanishing import COST
 from schemas.details import GuardCheck
 from schemas.errors import GuardError
-from schemas.outcomes import Kind
 from schemas.profile import GuardsSection
 from schemas.summary import RowCounts
 
@@ -63,9 +63,15 @@ def row_guards(rows: RowCounts, limits: GuardsSection, *, history: History, full
     return checks
 
 
-def plan_guards(plan: Plan, limits: GuardsSection, *, history: History) -> list[GuardCheck]:
-    """Guards on what is about to change."""
-    checks = []
+def plan_guards(
+    plan: Plan, limits: GuardsSection, *, history: History, rows: Sequence[GuardCheck] = ()
+) -> list[GuardCheck]:
+    """Guards on what is about to change.
+
+    Args:
+        rows: the guards on what was read: nothing is removed on the word of an export that shrank too much.
+    """
+    checks = _removal_guards(plan, limits, rows)
     known = sum(counts.update + counts.release + counts.unchanged for counts in plan.counts.values())
     updates = sum(counts.update + counts.release for counts in plan.counts.values())
     if known >= limits.minimum_rows:
@@ -81,7 +87,33 @@ def plan_guards(plan: Plan, limits: GuardsSection, *, history: History) -> list[
     return checks
 
 
+def _removal_guards(plan: Plan, limits: GuardsSection, rows: Sequence[GuardCheck]) -> list[GuardCheck]:
+    """Two guards on removals: a limit that no approval lifts, and the approval itself.
+
+    Records are counted, not calls: what hangs on a removed user counts as well.
+    """
+    removed = plan.removals
+    if not removed:
+        return []
+    held = plan.facts.get("vanished", {}).get("held", 0)
+    limit = max(limits.deletes_always, int(limits.deletes * held))
+    if any(check.name == "shrank" and check.tripped for check in rows):
+        limit = 0
+    return [
+        GuardCheck(DELETES, removed, limit, tripped=removed > limit, unit="count"),
+        GuardCheck(APPROVAL, removed, 0, tripped=True, unit="count"),
+    ]
+
+
+DELETES = "deletes"
+APPROVAL = "removal"
+"""Removing anything needs a person who has looked at this very plan."""
+NOT_APPROVABLE = frozenset({DELETES})
+"""Guards that a broken export must not pass, not even with a person's yes: only the profile can move them."""
+
 _SENTENCES = {
+    DELETES: "{value:.0f} records would be removed at once; the limit is {limit:.0f}, or none when the export shrank.",
+    APPROVAL: "{value:.0f} records vanished from the exports and would be removed. " + COST,
     "empty": "The exports hold no row to load ({value:.0f}).",
     "quarantined": "{value:.1%} of the rows are quarantined or unreadable; the limit is {limit:.1%}.",
     "shrank": "The export is {value:.1%} smaller than the last one; the limit is {limit:.1%}.",
@@ -91,14 +123,24 @@ _SENTENCES = {
 }
 
 
-def first_tripped(checks: Sequence[GuardCheck], *, plan_digest: str | None) -> GuardError | None:
-    """The error of the first guard that tripped, naming how a person lets the plan through; or None."""
-    tripped = next((check for check in checks if check.tripped), None)
+def first_tripped(
+    checks: Sequence[GuardCheck], *, plan_digest: str | None, approved: bool = False
+) -> GuardError | None:
+    """The error of the first guard that tripped, naming how a person lets the plan through; or None.
+
+    Args:
+        approved: a person let this plan through: only what cannot be approved still stops it.
+    """
+    firm = [check for check in checks if check.tripped and check.name in NOT_APPROVABLE]
+    others = [check for check in checks if check.tripped and check.name not in NOT_APPROVABLE]
+    tripped = next(iter(firm if approved else [*firm, *others]), None)
     if tripped is None:
         return None
     sentence = _SENTENCES[tripped.name].format(value=tripped.value or 0.0, limit=tripped.limit or 0.0)
     cure = "Nothing was sent. Look at the report"
-    if plan_digest and tripped.name != "empty":
+    if tripped.name in NOT_APPROVABLE:
+        cure += "; leave --delete-vanished out to send the rest, or raise [guards] deletes in the profile"
+    elif plan_digest and tripped.name != "empty":
         cure += f"; if it is right, run again with --approve {plan_digest}"
     return GuardError(sentence, guard=tripped.name, cure=cure + ".")
 
@@ -109,8 +151,3 @@ def tightest(sections: Sequence[GuardsSection]) -> GuardsSection:
         name: min(getattr(section, name) for section in sections) for name in GuardsSection.model_fields
     }
     return GuardsSection(**merged)
-
-
-def kinds_planned(plan: Plan) -> tuple[Kind, ...]:
-    """Kinds the plan says anything of."""
-    return tuple(kind for kind, counts in plan.counts.items() if counts.planned)

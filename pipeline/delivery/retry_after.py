@@ -26,7 +26,7 @@ _ONE = rf"{_IMF}|{_RFC850}|{_ASCTIME}|{_SECONDS}"
 _VALUES = re.compile(rf"[ \t]*(?:{_ONE})[ \t]*(?:,[ \t]*(?:{_ONE})[ \t]*)*")
 _VALUE = re.compile(_ONE)
 _DATE = re.compile(
-    rf"\w+,? (?:(?P<d1>[0-9]{{2}})[ -](?P<m1>{_MONTH})[ -](?P<y1>[0-9]{{2,4}}) (?P<t1>{_TIME}) GMT"
+    rf"[A-Z][a-z]+,? (?:(?P<d1>[0-9]{{2}})[ -](?P<m1>{_MONTH})[ -](?P<y1>[0-9]{{2,4}}) (?P<t1>{_TIME}) GMT"
     rf"|(?P<m2>{_MONTH}) (?P<d2>[ 0-9][0-9]) (?P<t2>{_TIME}) (?P<y2>[0-9]{{4}}))"
 )
 

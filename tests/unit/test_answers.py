@@ -51,7 +51,7 @@ from pipeline.delivery.answers import (
 def test_a_body_that_is_not_strict_json_is_malformed(body, why):
     with pytest.raises(MalformedAnswer) as malformed:
         parse(body)
-    assert malformed.value.why == why
+    assert (malformed.value.why, str(malformed.value)) == (why, why)
 
 
 @pytest.mark.parametrize(
@@ -238,3 +238,36 @@ def test_reads_are_typed_values():
 
 def test_a_page_without_users_is_an_empty_page():
     assert users_page(b'{"pagination":{"totalRecords":0,"pageSize":9,"currentPage":1}}').users == []
+
+
+def test_a_body_of_just_sixteen_megabytes_is_read():
+    assert len(parse(b'"' + b"x" * (MAX_BYTES - 2) + b'"')) == MAX_BYTES - 2
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (listed_users, USERS),
+        (listed_users, b'{"users":[]}'),
+        (
+            listed_locations,
+            b'{"locations":[{"userId":"u","locationId":"l"},{"locationId":"m","userId":"u"}]}',
+        ),
+        (listed_locations, b'{"locations":[]}'),
+    ],
+)
+def test_the_usual_answer_goes_the_quick_way(read, body, monkeypatch):
+    strictly = list(read(body.replace(b":", b": ").replace(b'"users"', b'"\\u0075sers"')))
+    monkeypatch.delattr(answers, "_shaped")
+    assert strictly == list(read(body))
+
+
+def test_texts_are_not_taken_for_numbers():
+    page = b'{"pagination":{"totalRecords":"1","pageSize":9,"currentPage":1},"users":[]}'
+    with pytest.raises(MalformedAnswer) as malformed:
+        users_page(page)
+    assert malformed.value.why == "unexpected shape"
+
+
+def test_blanks_before_a_list_do_not_matter():
+    assert held_resources(b' [{"resourceId":"r","resourceType":"Vehicle"}]')[0].resource_id == "r"

@@ -131,6 +131,8 @@ def test_an_empty_list_proves_nothing():
         (CallKind.LOCATION_CREATE, {"locationId": "place-1", "userId": "user-9"}),
         (CallKind.LOCATION_PATCH, {"locationId": "place-9"}),
         (CallKind.RESOURCE_CREATE, {**PROOF[CallKind.RESOURCE_CREATE], "locationId": "place-9"}),
+        (CallKind.RESOURCE_CREATE, {**PROOF[CallKind.RESOURCE_CREATE], "userId": "user-9"}),
+        (CallKind.VEHICLE_CREATE, {**PROOF[CallKind.VEHICLE_CREATE], "userId": "user-9"}),
         (CallKind.VEHICLE_CREATE, {**PROOF[CallKind.VEHICLE_CREATE], "resourceId": "car-9"}),
     ],
 )
@@ -201,6 +203,34 @@ def test_accepted_for_later_is_in_doubt(kind):
 def test_a_login_page_is_told_apart(kind):
     page = told(kind, 200, b"<html>Sign in</html>", {"content-type": "text/html"})
     assert (page.ruling, page.reason, page.strain) == (Ruling.IN_DOUBT, Reason.HTML_PAGE, Strain.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason", "strain", "message"),
+    [
+        (b"", JSON, Reason.EMPTY_BODY, Strain.NONE, ""),
+        (b"{}", {}, Reason.NOT_DECLARED_JSON, Strain.NONE, ""),
+        (b"{}", {"content-type": "Text/HTML"}, Reason.HTML_PAGE, Strain.FAILED, ""),
+        (b" " * 199 + b"<", JSON, Reason.HTML_PAGE, Strain.FAILED, ""),
+        (b" " * 200 + b"<", JSON, Reason.MALFORMED_BODY, Strain.FAILED, "not JSON"),
+        (b"{}", JSON, Reason.MALFORMED_BODY, Strain.FAILED, "unexpected shape"),
+        (b'{"users":[]}', JSON, Reason.LISTED_IN_PART, Strain.NONE, ""),
+    ],
+)
+def test_a_damaged_success_is_a_strain_a_poor_one_is_not(body, headers, reason, strain, message):
+    verdict = told(CallKind.USERS_BATCH, 201, body, headers)
+    assert (reason, strain, message) == (verdict.reason, verdict.strain, verdict.message)
+
+
+def test_a_resource_that_names_nothing_but_itself_is_proven():
+    body = {"resourceId": "heater-1", "resourceType": "Charger"}
+    assert told(CallKind.RESOURCE_CREATE, 201, body).ruling is Ruling.APPLIED
+
+
+@pytest.mark.parametrize("kind", [CallKind.USERS_BATCH, CallKind.LOCATIONS_BATCH])
+def test_whatever_sequence_was_sent_is_proven(kind):
+    sent = tuple(SENT[kind])
+    assert told(kind, 201, PROOF[kind], sent=sent).proven is sent
 
 
 # ------------------------------------------------------------------ deletes and reads
@@ -336,6 +366,15 @@ def test_a_refused_batch_points_at_the_culprit():
     assert told(CallKind.LOCATION_CREATE, 400, b'"place-1 is bad"').hints == ()
 
 
+def test_of_two_records_one_can_be_the_culprit():
+    assert told(CallKind.USERS_BATCH, 400, b'"users[1] is bad"', sent=USERS[:2]).hints == (1,)
+
+
+def test_a_wait_until_a_date_is_measured_by_our_clock_when_the_answer_has_none():
+    headers = {"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT"}
+    assert told(CallKind.USERS_BATCH, 429, headers=headers).retry_after == 30.0
+
+
 def test_ids_are_masked_in_what_the_server_says():
     assert told(CallKind.LOCATIONS_BATCH, 400, b'"place-3 of user-2 is bad"').message == "<id> of <id> is bad"
 
@@ -365,7 +404,7 @@ def test_what_was_not_sent_may_be_sent_again(kind):
 def test_a_lost_answer_is_in_doubt(kind, cause, reason, shrink):
     verdict = classify(Expectation(kind, SENT[kind]), NoAnswer(Lost.IN_DOUBT, cause, 0.1), 0.0)
     assert (verdict.ruling, verdict.reason, verdict.shrink) == (Ruling.IN_DOUBT, reason, shrink)
-    assert (verdict.strain, verdict.proven) == (Strain.FAILED, ())
+    assert (verdict.strain, verdict.proven, verdict.message) == (Strain.FAILED, (), cause)
 
 
 # ------------------------------------------------------------------ anything at all

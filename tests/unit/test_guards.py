@@ -7,6 +7,7 @@ import pytest
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan
+from schemas.details import GuardCheck
 from schemas.outcomes import Kind
 from schemas.profile import GuardsSection
 from schemas.summary import RowCounts
@@ -112,3 +113,114 @@ def test_nothing_tripped_is_no_error():
 def test_of_several_profiles_the_strictest_limit_holds():
     merged = tightest([GuardsSection(quarantined=0.5, updates=0.1), GuardsSection(quarantined=0.01)])
     assert (0.01, 0.1) == (merged.quarantined, merged.updates)
+
+
+# ------------------------------------------------------------------ every value, as the report shows it
+SMALL = GuardsSection(quarantined=0.25, minimum_rows=4, shrank=0.5, grew=1.0, updates=0.5, creates=2.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "history", "expected"),
+    [
+        (rows(0), NO_HISTORY, [("empty", 0, 1, True, "count"), ("quarantined", 0.0, 0.25, False, "share")]),
+        (
+            rows(8, bad=2, filtered=1),
+            NO_HISTORY,
+            [("empty", 7, 1, False, "count"), ("quarantined", 0.25, 0.25, False, "share")],
+        ),
+        (
+            rows(4, bad=2),
+            History(rows=3),
+            [("empty", 4, 1, False, "count"), ("quarantined", 0.5, 0.25, True, "share")],
+        ),
+        (
+            rows(2),
+            History(rows=4),
+            [
+                ("empty", 2, 1, False, "count"),
+                ("quarantined", 0.0, 0.25, False, "share"),
+                ("shrank", 0.5, 0.5, False, "share"),
+                ("grew", 0.0, 1.0, False, "share"),
+            ],
+        ),
+        (
+            rows(12),
+            History(rows=4),
+            [
+                ("empty", 12, 1, False, "count"),
+                ("quarantined", 0.0, 0.25, False, "share"),
+                ("shrank", 0.0, 0.5, False, "share"),
+                ("grew", 2.0, 1.0, True, "share"),
+            ],
+        ),
+    ],
+)
+def test_each_row_guard_shows_what_it_measured_and_its_limit(counts, history, expected):
+    assert [GuardCheck(*one) for one in expected] == row_guards(counts, SMALL, history=history, full=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "history", "expected"),
+    [
+        (plan(update=1, release=1, unchanged=2), NO_HISTORY, [("updates", 0.5, 0.5, False, "share")]),
+        (plan(update=1, release=2, unchanged=1), NO_HISTORY, [("updates", 0.75, 0.5, True, "share")]),
+        (plan(update=3), NO_HISTORY, []),
+        (plan(create=4), History(most_creates=2), [("creates", 2.0, 2.0, False, "times")]),
+        (plan(create=5), History(most_creates=2), [("creates", 2.5, 2.0, True, "times")]),
+        (plan(create=3), History(most_creates=1), []),
+        (plan(create=9), History(most_creates=0), []),
+    ],
+)
+def test_each_plan_guard_shows_what_it_measured_and_its_limit(made, history, expected):
+    assert [GuardCheck(*one) for one in expected] == plan_guards(made, SMALL, history=history)
+
+
+CURE = "Nothing was sent. Look at the report"
+APPROVED = f"{CURE}; if it is right, run again with --approve abc."
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence", "cure"),
+    [
+        (GuardCheck("empty", 0, 1, True, "count"), "The exports hold no row to load (0).", f"{CURE}."),
+        (
+            GuardCheck("quarantined", 0.5, 0.02, True),
+            "50.0% of the rows are quarantined or unreadable; the limit is 2.0%.",
+            APPROVED,
+        ),
+        (
+            GuardCheck("shrank", 0.25, 0.1, True),
+            "The export is 25.0% smaller than the last one; the limit is 10.0%.",
+            APPROVED,
+        ),
+        (
+            GuardCheck("grew", 1.5, 1.0, True),
+            "The export is 150% larger than the last one; the limit is 100%.",
+            APPROVED,
+        ),
+        (
+            GuardCheck("updates", 0.4, 0.3, True),
+            "40.0% of the known records would change at once; the limit is 30.0%.",
+            APPROVED,
+        ),
+        (
+            GuardCheck("creates", 4.0, None, True, "times"),
+            "4.0 times as many records as ever before would be created; the limit is 0.0.",
+            APPROVED,
+        ),
+    ],
+)
+def test_each_guard_says_what_it_saw_and_what_to_do(check, sentence, cure):
+    error = first_tripped([GuardCheck("empty", 1, 1), check], plan_digest="abc")
+    assert error is not None
+    assert (sentence, cure, check.name) == (error.message, error.cure, error.guard)
+
+
+def test_without_a_plan_there_is_nothing_to_approve():
+    error = first_tripped([GuardCheck("quarantined", 0.5, 0.02, True)], plan_digest=None)
+    assert error is not None
+    assert f"{CURE}." == error.cure
+
+
+def test_history_of_runs_without_figures_is_no_history():
+    assert History(rows=None, most_creates=0) == History.of([{}])

@@ -116,3 +116,29 @@ def test_a_named_user_points_at_all_its_locations():
 
 def test_ids_too_short_to_be_sure_of_are_no_hint():
     assert server_hint(body("value 18 is bad"), ["18", "19"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (body({"one": ["two", {"three": "four"}]}), "one; two; three; four"),
+        (body("X marks the X"), "X marks the X"),
+        (body("a-kari, kari"), "<id>, <id>"),
+        (body("w" * 200), "w" * 200),
+        (body("w" * 201), "w" * 199 + "…"),
+        # A thousand characters are looked at, whatever they shrink to.
+        (body(" ".join([UUID] * 40)), "<id> " * 27 + "b"),
+    ],
+)
+def test_words_are_shown_to_the_letter(said, shown):
+    assert shown == server_message(said, ["kari", "a-kari"])
+
+
+def test_an_id_of_six_letters_is_a_hint_and_one_of_five_is_none():
+    assert server_hint(body("abcdef is bad"), ["abcde", "abcdef"]) == (1,)
+    assert server_hint(body("abcde is bad"), ["abcde", "abcdef"]) == ()
+
+
+def test_a_resource_is_named_by_its_own_id():
+    sent = [("user-01", "place-1", "heater-8"), ("user-01", "place-1", "heater-9")]
+    assert server_hint(body("heater-9 is bad"), sent) == (1,)

@@ -1,3 +1,6 @@
+import time
+from datetime import UTC, datetime
+
 import pytest
 
 from pipeline.delivery.retry_after import CEILING_SECONDS, wait_told
@@ -58,3 +61,44 @@ def test_a_two_digit_year_far_ahead_lies_in_the_past():
 
 def test_the_ceiling_is_a_quarter_of_an_hour():
     assert CEILING_SECONDS == 900.0
+
+
+@pytest.mark.parametrize(
+    ("today", "told", "year"),
+    [
+        ((2026, 6, 1), "06-Nov-76", 2076),
+        ((2026, 6, 1), "06-Nov-77", 1977),
+        ((2100, 6, 1), "06-Nov-04", 2104),
+    ],
+)
+def test_a_two_digit_year_is_at_most_fifty_years_ahead(today, told, year):
+    now = datetime(*today, tzinfo=UTC).timestamp()
+    there = datetime(year, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
+    assert max(0.0, there - now) == wait_told({"retry-after": f"Sunday, {told} 08:49:37 GMT"}, now)
+
+
+def test_the_date_of_the_answer_may_have_a_two_digit_year_too():
+    headers = {"retry-after": "Sun, 06 Nov 1994 08:50:07 GMT", "date": "Sunday, 06-Nov-94 08:49:37 GMT"}
+    assert wait_told(headers, 1_790_000_000.0) == 30.0
+
+
+@pytest.mark.parametrize("mark", ["\x0b", "X"])
+def test_a_date_with_anything_around_it_is_not_readable(mark):
+    headers = {"retry-after": "Sun, 06 Nov 1994 08:50:07 GMT", "date": f"{mark}{SENT}"}
+    assert wait_told(headers, SENT_AT + 10) == 20.0
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_the_zone_of_this_machine_does_not_matter():
+    assert wait_told({"retry-after": "Sun, 06 Nov 1994 08:50:07 GMT"}, SENT_AT) == 30.0
+    new_year_s_eve = datetime(2025, 12, 31, 20, tzinfo=UTC).timestamp()
+    assert wait_told({"retry-after": "Sunday, 06-Nov-76 08:49:37 GMT"}, new_year_s_eve) == 0.0
