@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from pipeline.phases import MANNERS, Phase
+from pipeline.phases import COUNTED, MANNERS, Phase
 from pipeline.plan import Plan
 from schemas.details import EXAMPLE_LIMIT, ReasonCount, RecordExample
 from schemas.errors import AccountError
@@ -35,8 +35,8 @@ Line = tuple[str, str, str | None, int]
 
 
 def outcome_of(phase: Phase, state: State) -> Outcome:
-    """The outcome of a record in a leaf chunk of this phase and state."""
-    return MANNERS[phase].done if state is State.ACKNOWLEDGED else OUTCOMES[state]
+    """The outcome of a record of the exports in a leaf chunk of this phase and state."""
+    return MANNERS[phase].done or Outcome.UPDATED if state is State.ACKNOWLEDGED else OUTCOMES[state]
 
 
 def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]:
@@ -46,8 +46,18 @@ def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]
         AccountError: the ledger holds more records of a kind than were planned.
     """
     found: Counter[tuple[Kind, Outcome]] = Counter()
+    half_done: Counter[Outcome] = Counter()
     for phase, state, _, count in lines:
-        found[MANNERS[Phase(phase)].kind, outcome_of(Phase(phase), State(state))] += count
+        outcome = outcome_of(Phase(phase), State(state))
+        if phase in COUNTED:
+            found[MANNERS[Phase(phase)].kind, outcome] += count
+        elif phase == Phase.FREE_LOCATIONS:
+            half_done[outcome] += count
+    for outcome in (Outcome.IN_DOUBT, Outcome.NOT_SENT):
+        # An update that waits for its own first step is where that step is.
+        moved = min(half_done[outcome], found[Kind.LOCATION, Outcome.BLOCKED])
+        found[Kind.LOCATION, Outcome.BLOCKED] -= moved
+        found[Kind.LOCATION, outcome] += moved
     counts = {}
     for kind in Kind:
         planned = plan.counts[kind].planned if kind in plan.counts else 0
@@ -70,6 +80,49 @@ def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]
     return counts
 
 
+REMOVED = "removed"
+_REMOVALS = {State.ACKNOWLEDGED: REMOVED, **{state: outcome.value for state, outcome in OUTCOMES.items()}}
+
+
+def removal_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, dict[str, int]]:
+    """Where every record ended that was to be removed because it had vanished.
+
+    `planned = removed + rejected + blocked + in_doubt + not_sent`, for the kinds with anything planned.
+
+    Raises:
+        AccountError: the ledger holds more of them than were planned.
+    """
+    counts: dict[Kind, dict[str, int]] = {}
+    for kind, changes in plan.counts.items():
+        if changes.delete:
+            counts[kind] = {"planned": changes.delete, **dict.fromkeys(_REMOVALS.values(), 0)}
+    for phase, state, _, count in lines:
+        manner = MANNERS[Phase(phase)]
+        if manner.removes:
+            if manner.kind not in counts:
+                raise AccountError(f"the ledger holds {manner.kind} removals and none were planned")
+            counts[manner.kind][_REMOVALS[State(state)]] += count
+    for kind, one in counts.items():
+        unseen = 2 * one["planned"] - sum(one.values())
+        if unseen < 0:
+            raise AccountError(f"the ledger holds {-unseen} more {kind} removals than were planned")
+        one[Outcome.NOT_SENT.value] += unseen
+    return counts
+
+
+def removal_exits(counts: Mapping[Kind, Mapping[str, int]]) -> set[Exit]:
+    """Every exit code the removals speak for."""
+    total = Counter[str]()
+    for one in counts.values():
+        total.update(one)
+    speaks = {
+        Exit.DONE_WITH_REJECTS: total["rejected"] + total["blocked"],
+        Exit.IN_DOUBT: total["in_doubt"],
+        Exit.UNAVAILABLE: total["not_sent"],
+    }
+    return {code for code, count in speaks.items() if count}
+
+
 def nothing_sent(plan: Plan) -> dict[Kind, RecordCounts]:
     """The account of a plan of which nothing was sent."""
     return record_counts(plan, ())
@@ -79,7 +132,7 @@ def reason_counts(lines: Iterable[Line], plan: Plan) -> tuple[ReasonCount, ...]:
     """Why records are not in place, added up."""
     found: Counter[tuple[Outcome, Kind, str]] = Counter()
     for phase, state, reason, count in lines:
-        if State(state) in OPEN:
+        if State(state) in OPEN and phase in COUNTED:
             found[
                 outcome_of(Phase(phase), State(state)), MANNERS[Phase(phase)].kind, reason or "not_sent"
             ] += count
@@ -98,6 +151,8 @@ def examples(chunks: Iterable[ChunkRow], files: Sequence[str]) -> tuple[RecordEx
     found = []
     for chunk in chunks:
         phase = Phase(chunk.phase)
+        if phase not in COUNTED:
+            continue
         outcome = outcome_of(phase, chunk.state)
         for identifier, row in (
             chunk.manifest.select("id", "row").head(EXAMPLE_LIMIT - shown[outcome]).iter_rows()

@@ -29,6 +29,10 @@ _CREATES = {
 _UPDATES = {Kind.LOCATION: Phase.UPDATE_LOCATIONS, Kind.RESOURCE: Phase.REPLACE_RESOURCES}
 
 
+REQUESTS_EACH = {Phase.REPLACE_RESOURCES: 2}
+"""Requests that change something for one record, where it is not one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """One kind of one partition, compared with what is held.
@@ -158,16 +162,76 @@ def handover(wanted: pl.DataFrame, held: pl.DataFrame, *, full_scopes: Sequence[
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Meter points that pass between locations of one run, each of which also gets something new.
+
+    Attributes:
+        frees: locations that must let go of a meter point before anybody is given one (`PLAN_SCHEMA`, body null):
+            an update alone would meet its present holder, and in a circle nobody could be first.
+        moved: meter points that updated locations give on.
+    """
+
+    frees: pl.DataFrame
+    moved: int
+
+
+def let_go(wanted: pl.DataFrame, held: pl.DataFrame, updated: pl.DataFrame) -> LetGo:
+    """Find updated locations that hold what another updated location wants.
+
+    What a location to be created wants needs no step of its own: updates come before creates.
+
+    Args:
+        wanted: `claims` of all records that change, with `by_update`.
+        held: holdings of locations, any number of buckets.
+        updated: `user_id, id, new_keys` of the locations this run updates.
+    """
+    given = (
+        held.select(HOLDING_COLUMNS)
+        .join(updated, on=KEY, how="inner", maintain_order="left")
+        .with_columns(pl.col("meter_point_keys").list.set_difference("new_keys").alias("key"))
+        .explode("key")
+        .drop_nulls("key")
+        .join(
+            wanted.select(
+                "key", "by_update", pl.col("user_id").alias("new_user"), pl.col("id").alias("new_id")
+            ),
+            on="key",
+        )
+        .filter((pl.col("user_id") != pl.col("new_user")) | (pl.col("id") != pl.col("new_id")))
+    )
+    frees = (
+        given.filter("by_update")
+        .group_by(*KEY, maintain_order=True)
+        .agg(
+            pl.col(*[name for name in HOLDING_COLUMNS if name not in KEY]).first(),
+            pl.col("key").unique().alias("released_keys"),
+        )
+        .with_columns(
+            pl.col("meter_point_keys").list.set_difference("released_keys"),
+            pl.lit(RELEASED).alias("digest"),
+            pl.lit(None, dtype=pl.String).alias("body"),
+        )
+    )
+    return LetGo(
+        frees.select(PLAN_SCHEMA.names()).sort("bucket", *KEY), given["key"].n_unique() if given.height else 0
+    )
+
+
 # ------------------------------------------------------------------ the plan
 @dataclass(frozen=True, slots=True)
 class KindPlan:
-    """Counts of one kind: `planned = create + update + release + unchanged`."""
+    """Counts of one kind: `planned = create + update + release + unchanged`.
+
+    What is missing from the exports (`vanished`), and what of it is to be removed (`delete`), is no record of theirs.
+    """
 
     create: int = 0
     update: int = 0
     release: int = 0
     unchanged: int = 0
     vanished: int = 0
+    delete: int = 0
 
     @property
     def planned(self) -> int:
@@ -201,12 +265,32 @@ class Plan:
     handovers_reported: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def requests(self, chunk_size: int) -> int:
-        """HTTP requests that change something, without retries and splits."""
+    def requests(self, chunk_size: int, *, chunk_bytes: int | None = None, canary: int = 0) -> int:
+        """HTTP requests that change something, without retries and splits.
+
+        Args:
+            chunk_size: records in a chunk at most.
+            chunk_bytes: bytes of body in a chunk at most.
+            canary: records of the first chunk of a phase; 0 for none.
+        """
         total = 0
         for phase, size in self.phase_sizes.items():
-            total += -(-size // chunk_size) if MANNERS[phase].batch else size
+            if MANNERS[phase].batch:
+                first = canary if size > canary > 0 else 0
+                by_size = -(-(size - first) // chunk_size)
+                by_bytes = -(-self._bytes(phase) // chunk_bytes) if chunk_bytes else 0
+                total += max(by_size, by_bytes) + (first > 0)
+            else:
+                total += size * REQUESTS_EACH.get(phase, 1)
         return total
+
+    @property
+    def removals(self) -> int:
+        """Records to be removed because they vanished, with all that hangs on them."""
+        return sum(counts.delete for counts in self.counts.values())
+
+    def _bytes(self, phase: Phase) -> int:
+        return int(self.facts.get("bytes", {}).get(phase.value, 0))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` reads it back."""

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import polars as pl
 
 from pipeline.conflicts import ConflictPolicy, find_conflicts
+from pipeline.holdings import HOLDING_COLUMNS, KEY
 from pipeline.identity import Identity
+from pipeline.intake import SPARED
 from pipeline.joining import joined
-from pipeline.partition import buckets_of
-from pipeline.phases import Phase
-from pipeline.plan import KindPlan, Plan, claims, compare, handover, phases_of, plan_digest
+from pipeline.partition import buckets_of, wire_user
+from pipeline.phases import MANNERS, Phase
+from pipeline.plan import KindPlan, Plan, claims, compare, handover, let_go, phases_of, plan_digest
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
 from pipeline.records import Folded, Folding, fold_all
+from pipeline.vanishing import (
+    COST,
+    DELETES,
+    LISTED,
+    Absence,
+    due,
+    evidence_page,
+    nothing_missing,
+    removals,
+    told,
+    tombstone_page,
+)
+from schemas.ledger import BUCKETS
 from schemas.outcomes import Kind
 from schemas.profile import Profile
 
@@ -25,6 +42,12 @@ UNCHANGED = "unchanged"
 PROVENANCE = "provenance"
 """Spool table of `kind, id, row`: which rows each record comes from."""
 
+VANISHED = "vanished"
+"""Spool table of held records that full exports do not name: `kind` and the columns of a holding."""
+NAMED = "named_again"
+"""Spool table of records that were missing once and are named now, or removed once and created anew: `kind` and key."""
+
+WHOLE: Final = range(BUCKETS)
 SOURCE_SHIFT = 1 << 40
 
 Holdings = Callable[[str, range], pl.DataFrame | None]
@@ -56,14 +79,40 @@ class _Draft:
     counts: dict[Kind, KindPlan] = field(default_factory=dict)
     sizes: dict[Phase, int] = field(default_factory=dict)
     users: int = 0
+    body_bytes: Counter[str] = field(default_factory=Counter)
     wanted: list[pl.DataFrame] = field(default_factory=list)
     updated: list[pl.DataFrame] = field(default_factory=list)
+    held: int = 0
+    spared: int = 0
+    returning: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: Kind, part: KindPlan) -> None:
         self.counts[kind] = self.counts.get(kind, KindPlan()).plus(part)
 
     def grow(self, phase: Phase, records: pl.DataFrame) -> None:
         self.sizes[phase] = self.sizes.get(phase, 0) + records.height
+        if MANNERS[phase].batch and records.height:
+            self.body_bytes[phase.value] += int(records["body"].str.len_bytes().sum()) + records.height
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What the ledger remembers of records that are, or were, missing; None where nothing is."""
+
+    evidence: Mapping[Kind, pl.DataFrame | None]
+    tombstones: Mapping[Kind, pl.DataFrame | None]
+
+    @classmethod
+    def of(cls, holdings: Holdings) -> _Memory:
+        return cls(
+            {kind: holdings(evidence_page(kind), WHOLE) for kind in Kind},
+            {kind: holdings(tombstone_page(kind), WHOLE) for kind in Kind},
+        )
+
+    def evidence_in(self, buckets: range) -> dict[Kind, pl.DataFrame | None]:
+        """The evidence of some buckets."""
+        inside = pl.col("bucket").is_between(buckets.start, buckets.stop - 1)
+        return {kind: None if page is None else page.filter(inside) for kind, page in self.evidence.items()}
 
 
 def make_plan(
@@ -73,32 +122,41 @@ def make_plan(
     *,
     world: World,
     over: Callable[[], bool] = lambda: False,
+    absence: Absence | None = None,
 ) -> Plan:
     """Fold and compare every partition; the plan's records are in the spool when this returns.
 
     Also completes the tally: conflicts between rows, duplicates and mapped rows are known only now.
 
+    Args:
+        absence: what it means that a full export of this run does not name something; None where nothing is held.
     """
     spool, draft, profiles = judged.spool, _Draft(), judged.profiles
     policy = policy_of(profiles)
     find_conflicts(spool, policy)
     folding = Folding(identity, policy, [profile.name for profile in profiles])
     full = [profile.name for profile in profiles if profile.export.kind == "full"]
+    memory = _Memory.of(holdings)
     with closing(fold_all(spool, folding)) as folds:
         for partition, (rows, folded) in enumerate(folds):
             if over():
                 break
             judged.take_folded(rows, folded)
-            _plan_partition(spool, partition, folded, holdings, full, judged.corrections, draft)
+            _plan_partition(spool, partition, rows, folded, holdings, full, judged.corrections, memory, draft)
             world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
     moved, reported = _plan_handovers(spool, holdings, full, draft)
+    facts: dict[str, Any] = {"bytes": dict(draft.body_bytes)}
+    if full and absence is not None:
+        facts["vanished"] = _plan_removals(spool, holdings, memory, absence, judged.blind, full, draft)
+    if draft.returning:
+        facts["returning"] = dict(draft.returning)
     digest = plan_digest(
         (phase, found)
         for phase in Phase
         for partition in range(spool.partitions)
         if (found := read_phase(spool, phase, partition)) is not None
     )
-    return Plan(digest, draft.counts, draft.sizes, spool.partitions, draft.users, moved, reported)
+    return Plan(digest, draft.counts, draft.sizes, spool.partitions, draft.users, moved, reported, facts)
 
 
 def policy_of(profiles: Sequence[Profile]) -> ConflictPolicy:
@@ -114,19 +172,30 @@ def policy_of(profiles: Sequence[Profile]) -> ConflictPolicy:
 def _plan_partition(
     spool: RowSpool,
     partition: int,
+    rows: pl.DataFrame,
     folded: Folded,
     holdings: Holdings,
     full: Sequence[str],
     corrections: Collection[int],
+    memory: _Memory,
     draft: _Draft,
 ) -> None:
     if folded.provenance.height:
         spool.append(PROVENANCE, _in_partition(folded.provenance, partition, spool.partitions))
     users = []
+    spared = _spared(spool, partition, rows, folded) if full else _NO_USERS
     for kind in Kind:
         records = folded.records[kind]
         held = holdings(kind.value, buckets_of(partition, spool.partitions))
         compared = compare(kind, records, held, full)
+        if held is not None and full:
+            draft.held += held.filter(pl.col("scope").is_in(full)).height
+        vanished = (
+            compared.vanished.join(spared, on="user_id", how="anti") if spared.height else compared.vanished
+        )
+        draft.spared += compared.vanished.height - vanished.height
+        _append_marked(spool, VANISHED, kind, vanished.select(HOLDING_COLUMNS))
+        _note_named(spool, partition, kind, records, compared.create, spared, memory, draft)
         if kind is Kind.LOCATION:
             compared = replace(compared, update=joined(compared.update, held, corrections))
         _append_unchanged(spool, kind, records, compared.create, compared.update)
@@ -136,15 +205,16 @@ def _plan_partition(
                 create=compared.create.height,
                 update=compared.update.height,
                 unchanged=compared.unchanged,
-                vanished=compared.vanished.height,
+                vanished=vanished.height,
             ),
         )
         for phase, part in phases_of(kind, compared):
             _append(spool, phase_table(phase), part)
             draft.grow(phase, part)
         if kind is Kind.LOCATION:
-            draft.wanted.append(claims(pl.concat([compared.create, compared.update])))
-            draft.updated.append(compared.update.select("user_id", "id"))
+            for changed, by_update in ((compared.create, False), (compared.update, True)):
+                draft.wanted.append(claims(changed).with_columns(pl.lit(by_update).alias("by_update")))
+            draft.updated.append(compared.update.select(*KEY, pl.col("meter_point_keys").alias("new_keys")))
         users.append(records["user_id"])
     draft.users += pl.concat(users).n_unique()
 
@@ -178,10 +248,139 @@ def _plan_handovers(
         held = holdings(Kind.LOCATION.value, buckets_of(partition, spool.partitions))
         if held is None:
             continue
-        # A holder that is updated in this run lets go by itself.
-        found = handover(wanted, held.join(updated, on=["user_id", "id"], how="anti"), full_scopes=full)
-        moved, reported = moved + found.moved, reported + found.reported
+        # A holder that is updated in this run lets go by itself, but first when another update wants what it has.
+        given = let_go(wanted, held, updated)
+        bodies = read_phase(spool, Phase.UPDATE_LOCATIONS, partition) if given.frees.height else None
+        if bodies is not None:
+            bodies = bodies.select(*KEY, "body")
+            frees = given.frees.drop("body").join(bodies, on=KEY, how="left", maintain_order="left")
+            _append(spool, phase_table(Phase.FREE_LOCATIONS), frees)
+            draft.grow(Phase.FREE_LOCATIONS, frees)
+        found = handover(wanted, held.join(updated, on=KEY, how="anti"), full_scopes=full)
+        moved, reported = moved + found.moved + given.moved, reported + found.reported
         _append(spool, phase_table(Phase.RELEASE_LOCATIONS), found.releases.drop("released_keys"))
         draft.grow(Phase.RELEASE_LOCATIONS, found.releases)
         draft.add(Kind.LOCATION, KindPlan(release=found.releases.height))
     return moved, reported
+
+
+# ------------------------------------------------------------------ what vanished
+_NO_USERS = pl.DataFrame(schema={"user_id": pl.String})
+
+
+def _spared(spool: RowSpool, partition: int, rows: pl.DataFrame, folded: Folded) -> pl.DataFrame:
+    """Customers named by rows that are in quarantine: they are not missing, we only know nothing good of them."""
+    judged = spool.read(SPARED, partition)
+    users = [judged.select("user_id")] if judged.width else []
+    set_aside = folded.violations.filter(pl.col("severity") == "quarantine")["row"]
+    if set_aside.len():
+        named = rows.filter(pl.col("row").is_in(set_aside.implode()))
+        users.append(named.select(wire_user(named).alias("user_id")))
+    return pl.concat(users).unique() if users else _NO_USERS
+
+
+def _append_marked(spool: RowSpool, table: str, kind: Kind, records: pl.DataFrame) -> None:
+    if records.height:
+        marked = records.with_columns(
+            pl.lit(kind.value).alias("kind"), pl.col("bucket").alias("ledger_bucket")
+        )
+        spool.append(table, marked)
+
+
+def _note_named(
+    spool: RowSpool,
+    partition: int,
+    kind: Kind,
+    records: pl.DataFrame,
+    create: pl.DataFrame,
+    spared: pl.DataFrame,
+    memory: _Memory,
+    draft: _Draft,
+) -> None:
+    """Take down what was missing and is named again, and what was removed and comes back."""
+    evidence, tombstones = memory.evidence[kind], memory.tombstones[kind]
+    if evidence is not None:
+        there = evidence.join(records.select(KEY), on=KEY, how="semi")
+        if spared.height:
+            inside = buckets_of(partition, spool.partitions)
+            near = evidence.filter(pl.col("bucket").is_between(inside.start, inside.stop - 1))
+            there = pl.concat([there, near.join(spared, on="user_id", how="semi")]).unique(KEY)
+        _append_marked(spool, NAMED, kind, there.select(*KEY, "bucket"))
+    if tombstones is not None:
+        back = tombstones.join(create.select(KEY), on=KEY, how="semi")
+        _append_marked(spool, NAMED, kind, back.select(*KEY, "bucket"))
+        if back.height:
+            draft.returning[kind.value] += back.height
+
+
+def read_marked(spool: RowSpool, table: str, partition: int, kind: Kind) -> pl.DataFrame | None:
+    """The records of one kind and partition in `VANISHED` or `NAMED`, or None."""
+    found = spool.read(table, partition)
+    if not found.width:
+        return None
+    mine = found.filter(pl.col("kind") == kind.value).drop("kind").rename({"ledger_bucket": "bucket"})
+    return mine if mine.height else None
+
+
+def _plan_removals(
+    spool: RowSpool,
+    holdings: Holdings,
+    memory: _Memory,
+    absence: Absence,
+    blind: int,
+    full: Sequence[str],
+    draft: _Draft,
+) -> dict[str, Any]:
+    """Judge what vanished, plan its removal where that was asked for, and tell all of it."""
+    facts: dict[str, Any] = {
+        "asked": absence.asked,
+        "absence": absence.to_json(),
+        "full": list(full),
+        "held": draft.held,
+        "spared": draft.spared,
+        "blind_rows": blind,
+        "cost": COST,
+        "kinds": {},
+        "listed": [],
+    }
+    if not any(counts.vanished for counts in draft.counts.values()):
+        return facts
+    for partition in range(spool.partitions):
+        missing = {kind: read_marked(spool, VANISHED, partition, kind) for kind in Kind}
+        if all(one is None for one in missing.values()):
+            continue
+        buckets = buckets_of(partition, spool.partitions)
+        users = pl.concat([one.select("user_id") for one in missing.values() if one is not None]).unique()
+        held = {kind: _only(holdings(kind.value, buckets), users) for kind in Kind}
+        judged = due(
+            {kind: nothing_missing() if one is None else one for kind, one in missing.items()},
+            held,
+            memory.evidence_in(buckets),
+            read_phase(spool, Phase.RELEASE_LOCATIONS, partition),
+            absence,
+            blind=blind > 0,
+        )
+        for kind, records in judged.items():
+            _tell(facts, kind, records)
+            if absence.asked:
+                going = removals(records)
+                _append(spool, phase_table(DELETES[kind]), going)
+                draft.grow(DELETES[kind], going)
+                draft.add(kind, KindPlan(delete=going.height))
+    return facts
+
+
+def _only(held: pl.DataFrame | None, users: pl.DataFrame) -> pl.DataFrame | None:
+    return None if held is None else held.join(users, on="user_id", how="semi")
+
+
+def _tell(facts: dict[str, Any], kind: Kind, judged: pl.DataFrame) -> None:
+    if not judged.height:
+        return
+    counts, listed = told(kind, judged, LISTED - len(facts["listed"]))
+    facts["listed"] += listed
+    before = facts["kinds"].setdefault(kind.value, {"missing": 0, "due": 0, "waiting": {}})
+    before["missing"] += counts["missing"]
+    before["due"] += counts["due"]
+    for word, count in counts["waiting"].items():
+        before["waiting"][word] = before["waiting"].get(word, 0) + count

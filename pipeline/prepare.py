@@ -11,7 +11,7 @@ import polars as pl
 from pipeline.alarms import Alarms
 from pipeline.canonical import to_canonical
 from pipeline.identity import Identity
-from pipeline.intake import spool_rows
+from pipeline.intake import spare, spool_rows
 from pipeline.partition import RowShape, partition_count
 from pipeline.ports import Export, Notice, PlanSpool, World
 from pipeline.quality import QualityGauge
@@ -77,6 +77,8 @@ class Judged:
     corrections: frozenset[int] = frozenset()
     rule_notes: tuple[RuleNote, ...] = ()
     notes: list[str] = field(default_factory=list)
+    blind: int = 0
+    """Rows of full exports that may name any customer: unreadable, or with a customer number that is none."""
 
     def take_folded(self, rows: pl.DataFrame, folded: Folded) -> None:
         """Add what is known only when all rows of a customer are together."""
@@ -235,6 +237,10 @@ def _take(
     verdict = judge(canonical.rows, rulebook)
     alarms.observe(canonical.rows, verdict)
     tally.quarantined += verdict.quarantined.len()
+    if profile.export.kind == "full":
+        judged.blind += lost + spare(
+            judged.spool, canonical.rows, verdict.quarantined, verdict.violations, identity
+        )
     _count_rules(tally, verdict.violations)
     judged.violations.append(verdict.violations)
     judged.gauge.add_rows(canonical.rows, verdict.violations)

@@ -77,10 +77,13 @@ def update_call(record: Record, trace: str) -> tuple[Call, Expectation]:
     return Call("PUT", segments, orjson.dumps(content), trace=trace), Expectation(CallKind.LOCATION_PUT, key)
 
 
-def patch_meter_points_call(record: Record, remaining: list[str], trace: str) -> tuple[Call, Expectation]:
-    """The call that leaves a location only `remaining` of its meter points."""
+def patch_meter_points_call(
+    record: Record, remaining: list[str], trace: str, coordinates: Any = None
+) -> tuple[Call, Expectation]:
+    """The call that leaves a location only `remaining` of its meter points, and tells it where it is if need be."""
     segments = ("users", record["user_id"], "locations", record["id"])
-    call = Call("PATCH", segments, orjson.dumps({"meterPointIds": remaining}), trace=trace)
+    content = {"meterPointIds": remaining} | ({"coordinates": coordinates} if coordinates else {})
+    call = Call("PATCH", segments, orjson.dumps(content), trace=trace)
     return call, Expectation(CallKind.LOCATION_PATCH, [(record["user_id"], record["id"])])
 
 
@@ -92,9 +95,9 @@ def delete_location_call(record: Record, trace: str) -> tuple[Call, Expectation]
     )
 
 
-def delete_user_call(user_id: str) -> tuple[Call, Expectation]:
+def delete_user_call(user_id: str, trace: str = "") -> tuple[Call, Expectation]:
     """The call that removes a user and all that hangs on it, the month's compensation included."""
-    return Call("DELETE", ("users", user_id)), Expectation(CallKind.USER_DELETE, [user_id])
+    return Call("DELETE", ("users", user_id), trace=trace), Expectation(CallKind.USER_DELETE, [user_id])
 
 
 def delete_resource_call(record: Record, trace: str) -> tuple[Call, Expectation]:

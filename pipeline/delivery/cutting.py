@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from pipeline.delivery.books import MANIFEST, Shipment
-from pipeline.phases import MANNERS, Phase
+from pipeline.phases import MANNERS, WAITS_FOR, Phase
 from pipeline.ports import Ledger
 from schemas.ledger import ChunkRow, Leaf, State
 from schemas.outcomes import Kind
@@ -100,22 +100,26 @@ def cuts(
 
 
 # ------------------------------------------------------------------ parents
-def missing_parents(ledger: Ledger, run_seq: int, phase: Phase) -> pl.DataFrame | None:
-    """Parents of a phase's records that are not in place: `parent, blocked_by`; None when all are.
+_WAITING_PLACES = frozenset(phase for phase in WAITS_FOR if MANNERS[phase].kind is Kind.LOCATION)
 
-    An update that was refused leaves its location in place, so its children may come.
+
+def missing_parents(ledger: Ledger, run_seq: int, phase: Phase) -> pl.DataFrame | None:
+    """What a phase's records wait for and is not done: `parent, blocked_by`; None when all is.
+
+    An update that was refused leaves its location in place, so its children may come. A removal waits for the
+    removal of all that hangs on it, an update for the meter point it gives up first (`phases.WAITS_FOR`).
     """
-    parent = MANNERS[phase].parent
-    if parent is None:
-        return None
-    earlier = [Phase.CREATE_USERS] if parent is Kind.USER else [Phase.CREATE_USERS, Phase.CREATE_LOCATIONS]
+    parents = {
+        None: (),
+        Kind.USER: (Phase.CREATE_USERS,),
+        Kind.LOCATION: (Phase.CREATE_USERS, Phase.CREATE_LOCATIONS),
+    }[MANNERS[phase].parent]
+    earlier = [(before, "parent", _own_name(MANNERS[before].kind)) for before in parents]
+    earlier += [(before, "earlier", _awaited_name(phase, before)) for before in WAITS_FOR.get(phase, ())]
     states = [State.REJECTED, State.IN_DOUBT, State.PLANNED, State.BLOCKED]
     found = [
-        chunk.manifest.select(
-            _own_name(MANNERS[before].kind).alias("parent"),
-            pl.lit(f"parent_{chunk.state}").alias("blocked_by"),
-        )
-        for before in earlier
+        chunk.manifest.select(name.alias("parent"), pl.lit(f"{what}_{chunk.state}").alias("blocked_by"))
+        for before, what, name in earlier
         for chunk in ledger.chunks(states=states, run_seq=run_seq, phase=before)
     ]
     return pl.concat(found).unique("parent", keep="first", maintain_order=True) if found else None
@@ -125,14 +129,14 @@ def apart(
     records: pl.DataFrame, missing: pl.DataFrame | None, phase: Phase
 ) -> tuple[pl.DataFrame, list[tuple[str, pl.DataFrame]]]:
     """Records whose parents are in place, and the others by the reason that holds them back."""
-    parent = MANNERS[phase].parent
-    if missing is None or parent is None:
+    if missing is None:
         return records, []
     reasons = missing.rename({"blocked_by": "by_user", "parent": "user_id"})
     marked = records.join(reasons, on="user_id", how="left", maintain_order="left")
-    if parent is Kind.LOCATION:
+    if MANNERS[phase].parent is Kind.LOCATION or phase in _WAITING_PLACES:
         reasons = missing.rename({"blocked_by": "by_place", "parent": "place"})
-        marked = marked.with_columns(_place("location_id").alias("place")).join(
+        own = "id" if MANNERS[phase].kind is Kind.LOCATION else "location_id"
+        marked = marked.with_columns(_place(own).alias("place")).join(
             reasons, on="place", how="left", maintain_order="left"
         )
         marked = marked.with_columns(pl.coalesce("by_user", "by_place").alias("by_user"))
@@ -151,6 +155,13 @@ def blocked_leaves(held: list[tuple[str, pl.DataFrame]]) -> list[Leaf]:
 
 def _place(location: str) -> pl.Expr:
     return pl.concat_str("user_id", pl.col(location).fill_null(""), separator="\x1f")
+
+
+def _awaited_name(phase: Phase, before: Phase) -> pl.Expr:
+    """How records of an earlier phase name what those of `phase` wait for."""
+    if MANNERS[phase].kind is Kind.USER:
+        return pl.col("user_id")
+    return _own_name(Kind.LOCATION) if MANNERS[before].kind is Kind.LOCATION else _place("location_id")
 
 
 def _own_name(kind: Kind) -> pl.Expr:

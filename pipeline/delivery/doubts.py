@@ -19,8 +19,13 @@ from schemas.outcomes import Outcome
 MOST_UNSETTLED = 20
 """Chunks that could not be read back before the rest is not even tried: reading does not work at all."""
 
-REMOVING = frozenset({Phase.RELEASE_LOCATIONS, Phase.REPLACE_RESOURCES})
-"""Phases whose requests may take something away: a late one may still remove what is there at this moment."""
+LOOKS_FOR_ITSELF = frozenset({Phase.RELEASE_LOCATIONS, Phase.FREE_LOCATIONS})
+"""Phases that look what is left to do before they do it, so they may be done twice."""
+REMOVING = LOOKS_FOR_ITSELF | {Phase.REPLACE_RESOURCES}
+"""Phases whose requests may take away what is wanted: a late one may still remove what is there at this moment.
+
+Where being gone is what was wanted (`Manner.removes`), a late one does no harm: gone is believed at once.
+"""
 
 
 @dataclass(slots=True)
@@ -64,8 +69,7 @@ class Doubts:
         await self.wire.traffic.pause(ended + self.settle_seconds - self.wire.world.now(), self.wire.over)
         if self.wire.over():
             return self._still_open(rest, shipment)
-        if shipment.phase is Phase.RELEASE_LOCATIONS:
-            # A release looks for itself what is left to do, so it may be done twice.
+        if shipment.phase in LOOKS_FOR_ITSELF:
             return await self._once_more(rest, shipment, resend=resend)
         found = await self._found(rest)
         settled = await self._without_present(rest, found)

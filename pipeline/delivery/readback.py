@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import orjson
+from msgspec import UNSET
 
 from pipeline.delivery.answers import (
     HeldLocation,
     MalformedAnswer,
     held_location,
+    held_locations,
     held_resource,
+    held_resources,
     held_user,
     users_page,
 )
@@ -21,12 +25,15 @@ from pipeline.delivery.calls import (
     READ_USER_PAGE_SIZE,
     Record,
     read_location_call,
+    read_locations_call,
     read_resource_call,
+    read_resources_call,
     read_user_call,
     read_users_page_call,
 )
 from pipeline.delivery.classifier import Expectation, Ruling, Verdict
 from pipeline.delivery.comparing import held_meter_points, same_location, same_resource
+from pipeline.conflicts import VEHICLE
 from pipeline.holdings import DELETED, RELEASED
 from pipeline.joining import has_joined, joins
 from pipeline.phases import MANNERS, Phase
@@ -44,6 +51,15 @@ class Found(StrEnum):
     DIFFERENT = "different"
     ABSENT = "absent"
     UNKNOWN = "unknown"
+
+
+_AFTER_REMOVAL = {
+    Found.ABSENT: Found.AS_SENT,
+    Found.AS_SENT: Found.DIFFERENT,
+    Found.DIFFERENT: Found.DIFFERENT,
+    Found.UNKNOWN: Found.UNKNOWN,
+}
+"""What reading a record back tells of its removal: done when it is gone."""
 
 
 class Reader:
@@ -106,8 +122,48 @@ class Reader:
             return held
         return Found.AS_SENT if held.user_id == user_id else Found.UNKNOWN
 
+    # ------------------------------------------------------------ what hangs on it
+    async def hangs_on_user(self, user_id: str) -> bool | None:
+        """Whether a user has locations, resources or vehicles; None when that cannot be read.
+
+        Something there is looked at again when reads must have caught up: it may have been removed just now.
+        """
+        return await self._surely_hanging(partial(self._on_user, user_id))
+
+    async def hangs_on_location(self, user_id: str, location_id: str) -> bool | None:
+        """Whether a location has resources; None when that cannot be read."""
+        return await self._surely_hanging(partial(self._on_location, user_id, location_id))
+
+    async def _surely_hanging(self, look: Callable[[], Awaitable[bool | None]]) -> bool | None:
+        hanging = await look()
+        if not hanging or self._is_fresh or self._settle is None:
+            return hanging
+        await self._settle()
+        return await look()
+
+    async def _on_user(self, user_id: str) -> bool | None:
+        lists = await asyncio.gather(
+            self._read(read_locations_call(user_id), held_locations),
+            self._read(read_resources_call(user_id), held_resources),
+        )
+        if Found.UNKNOWN in lists:
+            return None
+        return any(one is not Found.ABSENT and len(one) > 0 for one in lists)
+
+    async def _on_location(self, user_id: str, location_id: str) -> bool | None:
+        found = await self._read(read_resources_call(user_id), held_resources)
+        if isinstance(found, Found):
+            return None if found is Found.UNKNOWN else False
+        # Whatever does not say where it hangs may hang here.
+        return any(
+            one.resource_type != VEHICLE and one.location_id in (UNSET, None, location_id) for one in found
+        )
+
     async def _one(self, phase: Phase, record: Record) -> Found:
-        kind = MANNERS[phase].kind
+        manner = MANNERS[phase]
+        if manner.removes:
+            return _AFTER_REMOVAL[await self._there(manner.kind, record)]
+        kind = manner.kind
         if kind is Kind.USER:
             return await self.user_is_there(record["id"])
         if kind is Kind.LOCATION:
@@ -123,6 +179,17 @@ class Reader:
             if same_resource(record, orjson.loads(record["body"]), resource)
             else Found.DIFFERENT
         )
+
+    async def _there(self, kind: Kind, record: Record) -> Found:
+        """Whether a record is there, whatever it says."""
+        if kind is Kind.USER:
+            return await self.user_is_there(record["id"])
+        held = (
+            await self.location(record["user_id"], record["id"])
+            if kind is Kind.LOCATION
+            else await self._read(read_resource_call(record["id"]), held_resource)
+        )
+        return held if isinstance(held, Found) else Found.AS_SENT
 
     def _judge_location(self, record: Record, held: HeldLocation | Found) -> Found:
         if record["digest"] in (RELEASED, DELETED):

@@ -212,7 +212,7 @@ class Sender:
     async def _again(self, shipment: Shipment) -> None:
         """Send a chunk the ledger knows as planned, unless the run is ending or its bodies are lost."""
         if self._over() or (
-            shipment.records["body"].null_count() and shipment.phase is not Phase.RELEASE_LOCATIONS
+            shipment.records["body"].null_count() and not MANNERS[shipment.phase].bodiless
         ):
             return
         await self._drive(await self.books.intend_again(shipment))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import orjson
 import polars as pl
 
+from pipeline.delivery.answers import HeldLocation
 from pipeline.delivery.books import Books, Part, Shipment
 from pipeline.delivery.calls import (
     Record,
     create_call,
     delete_location_call,
     delete_resource_call,
+    delete_user_call,
     patch_meter_points_call,
     update_call,
 )
@@ -26,7 +30,10 @@ from pipeline.joining import joined_body, joins
 from pipeline.phases import MANNERS, Phase
 from schemas.errors import AuthenticationError, ContractError, GuardError, MeterfeedError
 from schemas.ledger import State
-from schemas.outcomes import Outcome
+from schemas.outcomes import Kind, Outcome
+
+STAYS = "has_other_records"
+"""Reason of a removal that would take something along that nobody asked to remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,20 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class _Acted:
-    """What the request(s) of one record brought."""
+    """What the request(s) of one record brought; `ended` where no answer has to be judged any more."""
 
     verdict: Verdict
     requests: int = 1
     digest: str | None = None
+    ended: Ended | None = None
+
+
+_NOT_READ = _Acted(Verdict(Ruling.NOT_APPLIED, Reason.NOT_SENT), requests=0)
+"""What had to be known first could not be read; nothing was sent."""
+_KEPT = _Acted(
+    Verdict(Ruling.REFUSED, Reason.NOT_SENT), requests=0, ended=Ended(State.REJECTED, STAYS, requests=0)
+)
+"""Not removed, because something hangs on it that stays."""
 
 
 @dataclass(slots=True)
@@ -102,8 +118,10 @@ class Singles:
     async def _act(self, phase: Phase, record: Record, trace: str) -> _Acted:
         if phase is Phase.UPDATE_LOCATIONS:
             return await self._update(record, trace)
-        if phase is Phase.RELEASE_LOCATIONS:
-            return await self._release(record, trace)
+        if phase in (Phase.RELEASE_LOCATIONS, Phase.FREE_LOCATIONS):
+            return await self._release(phase, record, trace)
+        if MANNERS[phase].removes:
+            return await self._remove(phase, record, trace)
         if phase is Phase.REPLACE_RESOURCES:
             return await self._replace(record, trace)
         verdict, _ = await self.wire.send(*create_call(phase, record, trace))
@@ -135,25 +153,57 @@ class Singles:
         verdict, _ = await self.wire.send(*create_call(Phase.REPLACE_RESOURCES, record, trace))
         return _Acted(verdict, requests=2)
 
-    async def _release(self, record: Record, trace: str) -> _Acted:
-        """Let a location give up meter points: leave it what remains, remove it when nothing does."""
+    async def _release(self, phase: Phase, record: Record, trace: str) -> _Acted:
+        """Let a location give up meter points: leave it what remains, remove it when nothing does.
+
+        One that is given new ones right after gets its new coordinates now, if that keeps it from being empty.
+        """
         held = await self.reader.location(record["user_id"], record["id"])
         if held is Found.ABSENT:
             return _Acted(Verdict(Ruling.APPLIED, Reason.ALREADY_GONE), requests=0, digest=DELETED)
         if isinstance(held, Found):
-            return _Acted(Verdict(Ruling.NOT_APPLIED, Reason.NOT_SENT), requests=0)
+            return _NOT_READ
         points = held_meter_points(held)
         kept = set(record["meter_point_keys"] or ())
         keys = self.meter_point_keys(points)
         remaining = [point for point, key in zip(points, keys, strict=True) if key in kept]
         if remaining == points and (remaining or has_coordinates(held)):
             return _Acted(Verdict(Ruling.APPLIED, Reason.ALREADY_GONE), requests=0, digest=RELEASED)
-        if remaining or has_coordinates(held):
-            verdict, _ = await self.wire.send(*patch_meter_points_call(record, remaining, trace))
+        place = _coming_coordinates(record) if not remaining and not has_coordinates(held) else None
+        if remaining or has_coordinates(held) or place:
+            verdict, _ = await self.wire.send(*patch_meter_points_call(record, remaining, trace, place))
+            return _Acted(verdict, digest=RELEASED)
+        return await self._empty(phase, record, held, trace)
+
+    async def _empty(self, phase: Phase, record: Record, held: HeldLocation, trace: str) -> _Acted:
+        """Nothing is left of a location but what hangs on it; if anything does, it stays, without a meter point."""
+        hanging = await self.reader.hangs_on_location(record["user_id"], held.location_id)
+        if hanging is None:
+            return _NOT_READ
+        if hanging:
+            verdict, _ = await self.wire.send(*patch_meter_points_call(record, [], trace))
             return _Acted(verdict, digest=RELEASED)
         verdict, _ = await self.wire.send(*delete_location_call(record, trace))
-        verdict = await self._surely_gone(Phase.RELEASE_LOCATIONS, record, verdict, Found.AS_SENT)
+        verdict = await self._surely_gone(phase, record, verdict, Found.AS_SENT)
         return _Acted(verdict, digest=DELETED)
+
+    async def _remove(self, phase: Phase, record: Record, trace: str) -> _Acted:
+        """Remove what vanished from the exports, unless something hangs on it that the ledger does not know of."""
+        kind = MANNERS[phase].kind
+        if kind is Kind.USER:
+            hanging = await self.reader.hangs_on_user(record["id"])
+            call = delete_user_call(record["id"], trace)
+        elif kind is Kind.LOCATION:
+            hanging = await self.reader.hangs_on_location(record["user_id"], record["id"])
+            call = delete_location_call(record, trace)
+        else:
+            hanging, call = False, delete_resource_call(record, trace)
+        if hanging is None:
+            return _NOT_READ
+        if hanging:
+            return _KEPT
+        verdict, _ = await self.wire.send(*call)
+        return _Acted(await self._surely_gone(phase, record, verdict, Found.AS_SENT))
 
     async def _surely_gone(self, phase: Phase, record: Record, verdict: Verdict, wanted: Found) -> Verdict:
         """A removal answered with 404 may have met a path that is wrong: it is believed when reading agrees."""
@@ -164,6 +214,8 @@ class Singles:
 
     # ------------------------------------------------------------ what it means
     async def _ending(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
+        if acted.ended is not None:
+            return acted.ended
         verdict = acted.verdict
         reason, message = verdict.reason.value, verdict.message or None
         match verdict.ruling:
@@ -199,6 +251,11 @@ class Singles:
         if found is Found.DIFFERENT and MANNERS[phase].done is Outcome.CREATED:
             return Ended(State.REJECTED, "other_content_there", verdict.message or None)
         return Ended(State.REJECTED, verdict.reason.value, verdict.message or None)
+
+
+def _coming_coordinates(record: Record) -> Any:
+    """The coordinates a location is about to be given, or None."""
+    return orjson.loads(record["body"]).get("coordinates") if record.get("body") else None
 
 
 def _alike(records: pl.DataFrame, ended: Sequence[Ended]) -> list[Part]:
