@@ -15,6 +15,7 @@ from connectors.artifacts import RunFolder
 from connectors.quarantine import write_quarantine
 from connectors.reports import write_index, write_run_reports
 from connectors.reports.tables import CORRECTS, OUTCOMES, VIOLATIONS, writing_table
+from connectors.shared_spool import SharedRoot, SharedSpool
 from connectors.spool import Spool
 from schemas.details import RunDetails
 from schemas.errors import StorageError
@@ -29,9 +30,15 @@ _VALUES = ("quarantine*.parquet", "correction*.csv", f"{_SPOOL}/*")
 
 @dataclass(frozen=True, slots=True)
 class FileShelf:
-    """Run folders below one data directory."""
+    """Run folders below one data directory.
+
+    Attributes:
+        data_dir: the directory.
+        shared: where spools lie that other machines read too; None where runs are not shared.
+    """
 
     data_dir: Path
+    shared: SharedRoot | None = None
 
     def fresh(self, label: str, *, now: float) -> FileRunShelf:
         """A folder with a new name, for something that is no run of the ledger."""
@@ -39,14 +46,19 @@ class FileShelf:
         for number in range(1, 1000):
             name = f"{label}-{stamp}-{number}"
             if not (self.data_dir / name).exists():
-                return FileRunShelf(name, RunFolder.create(self.data_dir, name))
+                return FileRunShelf(name, RunFolder.create(self.data_dir, name), self.shared)
         raise StorageError(f"{self.data_dir.name} holds too many folders of one second.")
 
     def open(self, run_id: str, *, fresh: bool = False) -> FileRunShelf:
         """The folder of a run; `fresh` makes it."""
         if fresh or not (self.data_dir / run_id).is_dir():
-            return FileRunShelf(run_id, RunFolder.create(self.data_dir, run_id))
-        return FileRunShelf(run_id, RunFolder(self.data_dir / run_id))
+            return FileRunShelf(run_id, RunFolder.create(self.data_dir, run_id), self.shared)
+        return FileRunShelf(run_id, RunFolder(self.data_dir / run_id), self.shared)
+
+    def shared_spool(self, run_id: str) -> SharedSpool:
+        """The spool of a run as its own machine published it."""
+        assert self.shared is not None
+        return SharedSpool.open(self.shared.folder(run_id))
 
     def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
         """Remove files that hold customers' values from folders last changed before an instant."""
@@ -62,16 +74,19 @@ class FileShelf:
             if (folder / _SPOOL).is_dir():
                 shutil.rmtree(folder / _SPOOL)
             removed["folders"] += bool(found)
+        if self.shared is not None:
+            removed["folders"] += self.shared.purge(before=before, keep=keep)
         return removed
 
 
 class FileRunShelf:
     """The folder of one run."""
 
-    def __init__(self, name: str, folder: RunFolder) -> None:
+    def __init__(self, name: str, folder: RunFolder, shared: SharedRoot | None = None) -> None:
         self.name = name
         self._folder = folder
-        self._spool: Spool | None = None
+        self._shared = shared
+        self._spool: Spool | SharedSpool | None = None
 
     @property
     def path(self) -> Path:
@@ -88,20 +103,33 @@ class FileRunShelf:
 
     def new_spool(self, partitions: int) -> Spool:
         """An empty spool."""
-        self._spool = Spool.create(self.path / _SPOOL, partitions=partitions)
+        self._spool = spool = Spool.create(self.path / _SPOOL, partitions=partitions)
+        return spool
+
+    def spool(self) -> Spool | SharedSpool:
+        """The finished spool; opened once. When this machine has lost it, the one it shared will do."""
+        if self._spool is None:
+            try:
+                self._spool = Spool.open(self.path / _SPOOL)
+            except StorageError:
+                if self._shared is None or not self._shared.folder(self.name).exists():
+                    raise
+                self._spool = SharedSpool.open(self._shared.folder(self.name))
         return self._spool
 
-    def spool(self) -> Spool:
-        """The finished spool; opened once."""
-        if self._spool is None:
-            self._spool = Spool.open(self.path / _SPOOL)
-        return self._spool
+    def publish(self, tables: Collection[str]) -> None:
+        """Put tables of the spool where the workers of all machines can read them."""
+        spool = self.spool()
+        if self._shared is not None and isinstance(spool, Spool):
+            self._shared.folder(self.name).publish(spool, tables)
 
     def drop_spool(self) -> None:
-        """Remove the spool."""
+        """Remove the spool, wherever it lies."""
         if self._spool is not None:
             self._spool.delete()
             self._spool = None
+        if self._shared is not None:
+            self._shared.folder(self.name).delete()
 
     def keep_aside(self, exports: Sequence[Any], marks: Sequence[pl.DataFrame]) -> None:
         """Copy marked rows into the quarantine and the correction file."""

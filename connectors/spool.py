@@ -54,17 +54,21 @@ FEW_VALUES: Final = frozenset(
 
 
 @dataclass(slots=True)
-class _File:
+class SpoolFile:
     """One file of a table: rows in each partition, its size in bytes."""
 
     name: str
     counts: list[int]
     bytes: int
 
+    def as_json(self) -> dict[str, Any]:
+        """As an entry of the manifest."""
+        return {"name": self.name, "counts": self.counts, "bytes": self.bytes}
+
 
 @dataclass(slots=True)
 class _Table:
-    files: list[_File] = field(default_factory=list)
+    files: list[SpoolFile] = field(default_factory=list)
     buffer: list[pl.DataFrame] = field(default_factory=list)
     buffered: int = 0
     readers: list[pq.ParquetFile] = field(default_factory=list)
@@ -133,7 +137,7 @@ class Spool:
                 )
             spool = cls(folder, manifest["partitions"], manifest["facts"])
             for table, files in manifest["tables"].items():
-                spool._tables[table] = _Table([_File(**entry) for entry in files])
+                spool._tables[table] = _Table([SpoolFile(**entry) for entry in files])
             for file in (file for table in spool._tables.values() for file in table.files):
                 if (folder / file.name).stat().st_size != file.bytes:
                     raise StorageError(f"{file.name} of the spool is damaged.", cure="Run the export again.")
@@ -164,12 +168,7 @@ class Spool:
                 self._write(name)
             self._wait()
             self.facts |= facts or {}
-            tables = {
-                name: [
-                    {"name": file.name, "counts": file.counts, "bytes": file.bytes} for file in table.files
-                ]
-                for name, table in self._tables.items()
-            }
+            tables = {name: [file.as_json() for file in table.files] for name, table in self._tables.items()}
             files = [file.name for table in self._tables.values() for file in table.files]
             manifest = {
                 "format": FORMAT,
@@ -204,7 +203,7 @@ class Spool:
         with _storage(self.folder):
             path = self.folder / name
             _write_row_groups(path, rows, counts)
-            shelf.files.append(_File(name, counts, path.stat().st_size))
+            shelf.files.append(SpoolFile(name, counts, path.stat().st_size))
 
     def _by_partition(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[int]]:
         """The rows in the order of their partitions, and how many each partition has.
@@ -233,11 +232,11 @@ class Spool:
                     shelf.readers.append(pq.ParquetFile(path, page_checksum_verification=True))
                 for file, reader in zip(shelf.files, shelf.readers, strict=True):
                     if file.counts[partition]:
-                        groups.append(_read_group(reader, file, partition))
-        together = _together(groups)
+                        groups.append(read_group(reader, file, partition))
+        rows = together(groups)
         groups.clear()
         pa.default_memory_pool().release_unused()  # or two allocators keep what they once needed
-        return together
+        return rows
 
     def row_count(self, table: str, partition: int | None = None) -> int:
         """Rows in a table, or in one partition of it."""
@@ -253,6 +252,11 @@ class Spool:
         if shelf is self._being_written:
             self._wait()
         return shelf
+
+    def files(self) -> dict[str, list[SpoolFile]]:
+        """The files of each table, with everything appended so far on disk."""
+        with self._lock:
+            return {name: list(self._settled(name).files) for name in list(self._tables)}
 
     # -------------------------------------------------------------- letting go
     def drop(self, table: str) -> None:
@@ -324,7 +328,7 @@ def _encodings(schema: pl.Schema) -> dict[str, str]:
     return texts | ({"row": "DELTA_BINARY_PACKED"} if schema.get("row") == pl.UInt64 else {})
 
 
-def _read_group(reader: pq.ParquetFile, file: _File, partition: int) -> pa.Table:
+def read_group(reader: pq.ParquetFile, file: SpoolFile, partition: int) -> pa.Table:
     """The row group of a partition: those without rows have none."""
     group = sum(1 for count in file.counts[:partition] if count)
     rows = reader.read_row_group(group, use_threads=False)
@@ -333,7 +337,8 @@ def _read_group(reader: pq.ParquetFile, file: _File, partition: int) -> pa.Table
     return rows
 
 
-def _together(groups: list[pa.Table]) -> pl.DataFrame:
+def together(groups: list[pa.Table]) -> pl.DataFrame:
+    """Row groups of one partition as one frame; what a group has no column for is null."""
     if not groups:
         return pl.DataFrame()
     if all(group.schema == groups[0].schema for group in groups):

@@ -96,6 +96,8 @@ class Settings:
         concurrency: requests in flight, at most.
         rate: requests per second, at most; None for no limit of ours.
         settle: seconds before an absence is believed.
+        shared: where spools lie that other workers read too; None where a run is one process's own.
+        lease: seconds without a sign of life after which a worker has lost its partition.
         webhook_url: told of runs that fail; whoever knows it can write there, hence a secret.
     """
 
@@ -111,6 +113,8 @@ class Settings:
     concurrency: int
     rate: float | None
     settle: float
+    shared: str | None = None
+    lease: float = 60.0
     webhook_url: Secret | None = None
 
     def id_key_text(self) -> str:
@@ -194,6 +198,15 @@ def _ledger(text: str) -> Secret:
     return _secret(text)
 
 
+def _shared(text: str) -> str:
+    """A folder that all machines reach, or a prefix in an object store."""
+    if "://" not in text:
+        return str(Path(_text(text)).expanduser().absolute())
+    if text.partition("://")[0] not in ("s3", "gs", "az") or "@" in text:
+        raise _ValueProblemError("must be a folder, or an s3://, gs:// or az:// URL without credentials")
+    return _text(text).rstrip("/")
+
+
 def _number_between(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -251,6 +264,8 @@ SPEC: Final = (
     Setting("METERFEED_CONCURRENCY", _whole_between(1, 256)),
     Setting("METERFEED_RATE", _number_between(0.01, 100_000)),
     Setting("METERFEED_SETTLE", _number_between(0, 3600)),
+    Setting("METERFEED_SHARED", _shared),
+    Setting("METERFEED_LEASE", _number_between(1, 3600)),
     Setting("METERFEED_WEBHOOK_URL", _webhook, from_file=True),
 )
 
@@ -260,6 +275,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
     "concurrency": 8,
     "rate": None,
     "settle": 30.0,
+    "lease": 60.0,
 }
 
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from connectors.api import ApiClient
+from connectors.api.rate import LeasedTurns
 from connectors.exports import OpenedExport, open_exports
 from connectors.exports.places import find_places
 from connectors.ledger import open_ledger
+from connectors.ledger.claims import join_ledger
 from connectors.ledger.journal import Journal
 from connectors.profiles import load_profiles
 from connectors.reference import load_reference
+from connectors.shared_spool import SharedRoot
 from connectors.shelf import FileShelf
 from flows.settings import CURE, Settings
 from pipeline import run as story
-from pipeline import upkeep
+from pipeline import sharing, upkeep
+from pipeline.crew import Crew
 from pipeline.job import fingerprint
 from pipeline.order import Opened, Order, Ports
 from pipeline.ports import Api, Durable, LedgerBook, Notice, World
@@ -29,6 +35,7 @@ from pipeline.session import InterruptedEarly
 from schemas.errors import SettingsError
 from schemas.ledger import Identity
 from schemas.profile import Profile
+from schemas.sharing import Standing
 from schemas.summary import Summary
 
 NO_KEY: Final = "nothing is sent under this key, which is no secret"
@@ -47,6 +54,7 @@ COMMANDS: Final = {
     "erase": upkeep.erase,
     "purge": upkeep.purge,
 }
+    "work": sharing.work,
 """The commands that run through the pipeline."""
 
 
@@ -61,6 +69,8 @@ async def carry_out(
     place: tuple[float, float] | None = None,
     days: float = 30.0,
     notice: Callable[[Notice], None] = lambda _notice: None,
+    wait: float = 0.0,
+    lane: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Carry out one command of the pipeline.
@@ -75,6 +85,8 @@ async def carry_out(
         place: latitude and longitude, for `move`.
         days: how long values are kept, for `purge`.
         notice: told of progress.
+        wait: seconds without work after which `work` ends.
+        lane: the one partition `work` is to send, counted from 1.
         stopping: whether somebody asked the run to end.
 
     Raises:
@@ -91,6 +103,8 @@ async def carry_out(
         place=place,
         days=days,
     )
+        wait=wait,
+        lane=lane,
     try:
         ports = ports_of(settings, notice=notice, stopping=stopping, command=command)
         return await COMMANDS[command](order, ports)
@@ -113,7 +127,7 @@ def ports_of(
         world=world,
         open_exports=_opened,
         list_exports=lambda arguments: [found.url for found in find_places(arguments)],
-        shelf=FileShelf(settings.data_dir),
+        shelf=FileShelf(settings.data_dir, None if settings.shared is None else SharedRoot(settings.shared)),
         reference=load_reference(),
         key=NO_KEY if settings.id_key is None else settings.id_key_text(),
         ledger=lambda: _ledger(settings, world, command),
@@ -123,6 +137,8 @@ def ports_of(
         settle_seconds=settings.settle,
         stopping=stopping,
     )
+        crew=None if settings.shared is None else lambda: _crew(settings, world),
+        lease_seconds=settings.lease,
 
 
 def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:
@@ -156,7 +172,30 @@ async def _ledger(
 
 
 @asynccontextmanager
-async def _api(settings: Settings, world: World) -> AsyncIterator[Api]:
+async def _crew(settings: Settings, world: World) -> AsyncIterator[Crew]:
+    """One of several workers: a ledger beside the run's, and a pace that all workers keep together."""
+    url = settings.ledger.get_secret_value()
+    with join_ledger(url, identity=_identity(settings)) as ledger:
+        async with Journal(ledger) as journal:
+            turns = None
+            if (rate := settings.rate) is not None:
+
+                async def lease(count: int) -> float:
+                    return await journal(ledger.lease_turns, count, rate=rate)
+
+                turns = LeasedTurns(lease, rate, monotonic=world.monotonic, sleep=world.sleep)
+            async with _api(settings, world, turns) as api:
+                yield Crew(ledger, journal, api, f"{socket.gethostname()}:{os.getpid()}")
+
+
+async def standing(settings: Settings) -> Standing | None:
+    """How far the run is that is shared at this moment; None when there is none."""
+    with join_ledger(settings.ledger.get_secret_value(), identity=_identity(settings)) as ledger:
+        return ledger.standing()
+
+
+@asynccontextmanager
+async def _api(settings: Settings, world: World, turns: LeasedTurns | None = None) -> AsyncIterator[Api]:
     if settings.client_secret is None:
         raise SettingsError("METERFEED_CLIENT_SECRET is not set.", cure=CURE)
     client = ApiClient(
@@ -169,6 +208,7 @@ async def _api(settings: Settings, world: World) -> AsyncIterator[Api]:
         random=world.random,
         rate=settings.rate,
         max_connections=settings.concurrency,
+        turns=turns,
     )
     async with client:
         yield client

@@ -419,17 +419,19 @@ def _never_cut(
     session: Session, run: RunRow, plan: Plan, spool: PlanSpool
 ) -> Iterator[tuple[Phase, pl.DataFrame]]:
     """Planned records that no chunk holds: the run ended before it came to them."""
+    ledger = session.ledger
+    laned = bool(ledger.highest_lane(run.run_seq))
     for phase, size in plan.phase_sizes.items():
-        cursor = session.ledger.cursor(run.run_seq, phase, 0)
-        if cursor >= size:
+        whole, position = ledger.cursor(run.run_seq, phase, 0), 0
+        if whole >= size:
             continue
-        position = 0
         for partition in range(plan.partitions):
-            records = spool.read(phase_table(phase), partition)
-            skip = max(0, cursor - position)
-            position += records.height
-            if records.height > skip:
-                yield phase, records.slice(skip)
+            planned = spool.row_count(phase_table(phase), partition)
+            own = ledger.cursor(run.run_seq, phase, partition + 1) if laned else 0
+            cut = own or max(0, whole - position)
+            position += planned
+            if planned > cut:
+                yield phase, spool.read(phase_table(phase), partition).slice(cut)
 
 
 def outcome_frames(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from pipeline.crew import Crew
 from pipeline.ports import Api, Durable, Export, LedgerBook, Shelf, World
 from schemas.profile import Profile
 from schemas.reference import Reference
@@ -26,6 +27,8 @@ class Order:
         run: a run id, a plan digest or a record's id, for the commands that take one.
         place: latitude and longitude in degrees, for `move`.
         days: how long customers' values are kept, for `purge`.
+        wait: seconds without work after which `work` ends.
+        lane: the one partition `work` is to send, counted from 1; any when None.
     """
 
     command: str
@@ -36,6 +39,8 @@ class Order:
     run: str | None = None
     place: tuple[float, float] | None = None
     days: float = 30.0
+    wait: float = 0.0
+    lane: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class Ports:
         ledger: opens the ledger as its one writer, with the way to run operations on it.
         api: opens a connection to the API.
         stopping: whether somebody asked the run to end.
+        crew: makes this process one of several workers; None where runs are not shared.
+        lease_seconds: after how long without a sign of life a worker has lost its partition.
     """
 
     world: World
@@ -65,3 +72,5 @@ class Ports:
     concurrency: int = 8
     settle_seconds: float = 30.0
     stopping: Callable[[], bool] = lambda: False
+    crew: Callable[[], AbstractAsyncContextManager[Crew]] | None = None
+    lease_seconds: float = 60.0

@@ -23,6 +23,10 @@ BUCKET_WIDTH: Final = 2**64 // BUCKETS
 PARTITION_ROWS: Final = 125_000
 """Rows in a partition, at most: a fold works in about 100 MB, whatever the size of the run."""
 
+SHARED_PARTITION_ROWS: Final = 10_000
+"""Rows in a partition of a run that several workers share: there should be more partitions than workers, and what a
+lost worker leaves behind should be little."""
+
 USER_KEY = "user_key"
 """UInt64 hash of the wire id of the row's customer; its top byte is the bucket."""
 
@@ -61,8 +65,16 @@ METER_POINT_KEY = "meter_point_key"
 """UInt64 keyed hash of the row's meter point (`Identity.meter_point_key`)."""
 
 
-def partition_count(row_estimate: int, *, rows_each: int = PARTITION_ROWS) -> int:
-    """How many partitions a run of about so many rows gets: a power of two, 256 at most."""
+def partition_count(row_estimate: int, *, rows_each: int = PARTITION_ROWS, shared: bool = False) -> int:
+    """How many partitions a run of about so many rows gets: a power of two, 256 at most.
+
+    Args:
+        row_estimate: rows of the run.
+        rows_each: in a partition, at most.
+        shared: by several workers, so finer.
+    """
+    if shared:
+        rows_each = min(rows_each, SHARED_PARTITION_ROWS)
     wanted = max(1, -(-row_estimate // rows_each))
     return min(BUCKETS, 1 << (wanted - 1).bit_length())
 

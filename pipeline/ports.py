@@ -232,6 +232,12 @@ class LedgerBook(Ledger, Protocol):
         """Take the tenant's name and address as they are now for its own."""
         ...
 
+    fence: int
+
+    def highest_lane(self, run_seq: int) -> int | None:
+        """The highest lane a run was cut in; None when nothing of it was cut."""
+        ...
+
     def begin_run(
         self, *, command: str, environment: str, profiles: str, job_digest: str, stamp: str, now: float
     ) -> RunRow:
@@ -349,6 +355,10 @@ class RunShelf(Protocol):
         """Remove the spool: nothing needs it any more."""
         ...
 
+    def publish(self, tables: Collection[str]) -> None:
+        """Put these tables of the spool where the workers of all machines can read them."""
+        ...
+
     def keep_aside(self, exports: Sequence[Export], marks: Sequence[pl.DataFrame]) -> None:
         """Copy marked rows (`source_line, rules`, one frame per export) into quarantine and correction file."""
         ...
@@ -415,6 +425,10 @@ class Shelf(Protocol):
 
     def open(self, run_id: str, *, fresh: bool = False) -> RunShelf:
         """The folder of a run."""
+        ...
+
+    def shared_spool(self, run_id: str) -> RowSpool:
+        """The spool of a run as its own machine published it; raises `StorageError` when there is none."""
         ...
 
     def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:

@@ -157,9 +157,9 @@ def identity_of(profiles: Sequence[Profile], key: str) -> Identity:
     return Identity(key, ids, unicode)
 
 
-def partitions_for(exports: Sequence[Export]) -> int:
-    """How many partitions these exports deserve."""
-    return partition_count(sum(export.row_estimate() for export in exports))
+def partitions_for(exports: Sequence[Export], *, shared: bool = False) -> int:
+    """How many partitions these exports deserve; `shared`: by several workers."""
+    return partition_count(sum(export.row_estimate() for export in exports), shared=shared)
 
 
 def rulebook_of(export: Export, profile: Profile, environment: str, reference: Reference) -> Rulebook:

@@ -33,6 +33,7 @@ from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import Notice, RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
 from pipeline.session import SETTLED, Session
+from pipeline.sharing import send_plan
 from schemas.details import GuardCheck
 from schemas.errors import ApiUnavailable, MeterfeedError
 from schemas.ledger import RunRow
@@ -169,7 +170,9 @@ def _judge(order: Order, ports: Ports, opened: Opened, shelf: RunShelf) -> Judge
         environment=order.environment,
         reference=ports.reference,
         identity=_identity(opened, ports),
-        spool=shelf.new_spool(partitions_for([export for export, _ in opened])),
+        spool=shelf.new_spool(
+            partitions_for([export for export, _ in opened], shared=ports.crew is not None)
+        ),
         world=ports.world,
         over=ports.stopping,
     )
@@ -237,7 +240,7 @@ async def _deliver(
         if approved:
             await session.approve(run, made.digest)
         with session.stage("send"):
-            trouble = await session.send(run, made, shelf)
+            trouble = await send_plan(session, run, made, shelf)
         with session.stage("remember"):
             await session.remember()
     summary = await session.finish(run, await applied(session, run, shelf, made, checks, trouble))

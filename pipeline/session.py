@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.contract import PINNED, compare, shape_of
 from pipeline.delivery.answers import MalformedAnswer, parse
+from pipeline.delivery.books import Tally
 from pipeline.delivery.pace import Learned
 from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
@@ -101,7 +102,7 @@ class Session:
             return
         if only_if_needed:
             await self.sign_in()
-        sender = self._sender(_Spools(self.ports, self.ledger), GuardsSection())
+        sender = self.sender(_Spools(self.ports, self.ledger), GuardsSection())
         left = await sender.recover()
         await self.remember()
         if left:
@@ -222,14 +223,19 @@ class Session:
         await self.durable(lambda: self.ledger.change_run(run.run_seq, approved=digest))
 
     # ------------------------------------------------------------ sending
-    async def send(self, run: RunRow, plan: Plan, shelf: RunShelf) -> MeterfeedError | None:
-        """Deliver a plan from wherever it stands; what stopped it is returned, not raised."""
+    async def begin_sending(self, run: RunRow) -> None:
+        """From here on the run must be finished, not planned again."""
         await self.durable(lambda: self.ledger.change_run(run.run_seq, state=SENDING))
+
+    async def send(self, run: RunRow, plan: Plan, shelf: RunShelf, *, lane: int = 0) -> MeterfeedError | None:
+        """Deliver a plan, or one lane of it, from wherever it stands; what stopped it is returned, not raised."""
+        await self.begin_sending(run)
         try:
             spool = shelf.spool()
         except StorageError as error:
             return error
-        sender = self._sender(_One(run.run_seq, spool), await self.durable(self._limits, run))
+        limits = await self.durable(self._limits, run)
+        sender = self.sender(one_plan(run.run_seq, spool), limits, lane=lane)
         try:
             await sender.deliver(run.run_seq, plan.phase_sizes, plan.partitions)
         except MeterfeedError as error:
@@ -251,9 +257,10 @@ class Session:
     def wire(self) -> Wire:
         """A way to the API for reading, and for the few changes that are no part of a plan."""
         world = self.ports.world
-        return Wire(self.api, self._traffic(), world, self.ports.stopping)
+        return Wire(self.api, self.traffic(), world, self.ports.stopping)
 
-    def _traffic(self) -> Traffic:
+    def traffic(self) -> Traffic:
+        """Pace and patience, beginning with what earlier runs learned of the API."""
         learned = self.ledger.recall(LEARNED)
         return Traffic(
             self.ports.world,
@@ -274,20 +281,41 @@ class Session:
             self.ledger.change_run, run.run_seq, plan=json.dumps(kept), plan_digest=plan.digest, state=PLANNED
         )
 
-    def _sender(self, plans: _Plans, guards: GuardsSection) -> Sender:
+    def sender(
+        self,
+        plans: _Plans,
+        guards: GuardsSection,
+        *,
+        lane: int = 0,
+        traffic: Traffic | None = None,
+        tally: Tally | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> Sender:
+        """What sends plans over this session's API.
+
+        Args:
+            lane: 0 for whole plans, or one partition, counted from 1.
+            traffic: to go on at the pace of an earlier sender.
+            tally: to go on with its sums.
+            stopping: instead of the session's own.
+        """
         keys = Identity(self.ports.key)
-        return Sender(
+        sender = Sender(
             api=self.api,
             ledger=self.ledger,
             world=self.ports.world,
             durable=self.durable,
             read_plan=plans.read,
-            traffic=self._traffic(),
+            traffic=traffic or self.traffic(),
             guards=guards,
             settle_seconds=self.ports.settle_seconds,
             meter_point_keys=lambda points: _meter_point_keys(keys, points),
-            stopping=self.ports.stopping,
+            stopping=stopping or self.ports.stopping,
+            lane=lane,
         )
+        if tally is not None:
+            sender.books.tally = tally
+        return sender
 
     # ------------------------------------------------------------ the end
     async def finish(self, run: RunRow, summary: Summary) -> Summary:
@@ -338,6 +366,11 @@ def _meter_point_keys(identity: Identity, points: Sequence[str]) -> list[int]:
 
 class InterruptedEarly(BaseException):
     """Somebody asked the run to end before it had anything to report."""
+
+
+def one_plan(run_seq: int, spool: RowSpool) -> _One:
+    """The plan of a run, as a sender reads it."""
+    return _One(run_seq, spool)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.api.losses import loss
-from connectors.api.rate import RateLimit
+from connectors.api.rate import LeasedTurns, RateLimit
 from connectors.api.tokens import Secret, Token, Tokens
 from connectors.api.urls import checked_origin, origin, url_under
 from connectors.api.wire import CONNECTING, Wire
@@ -51,6 +51,7 @@ class ApiClient:
         deadline_seconds: for one request from connecting to the last byte of its answer.
         max_answer_bytes: longer answers are given up.
         rate: requests per second, over all calls; None for no limit.
+        turns: instead of `rate`, turns that are shared with other processes.
         trace_header: name of the header that carries `Call.trace`; None sends none.
         user_agent: how we introduce ourselves.
         max_connections: open at the same time; one request at a time on each.
@@ -74,6 +75,7 @@ class ApiClient:
         deadline_seconds: float = 100.0,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         rate: float | None = None,
+        turns: LeasedTurns | None = None,
         trace_header: str | None = None,
         user_agent: str = "meterfeed",
         max_connections: int = 32,
@@ -89,7 +91,7 @@ class ApiClient:
         self._deadline = deadline_seconds
         self._max_answer_bytes = max_answer_bytes
         self._trace_header = trace_header
-        self._limit = RateLimit(rate, monotonic=monotonic, sleep=sleep)
+        self._limit = turns or RateLimit(rate, monotonic=monotonic, sleep=sleep)
         self._tokens = Tokens(self._ask_for_token, monotonic=monotonic, sleep=sleep, random=random)
         self._http = httpx.AsyncClient(
             transport=transport or _network(ssl_context, max_connections),

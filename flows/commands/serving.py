@@ -1,4 +1,4 @@
-"""Scheduled runs: `serve`."""
+"""Processes that run beside others: `serve` the schedules, `work` in a run that is shared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from flows.commands.options import AsJson, example
+from flows.commands.options import AsJson, Quiet, example
 from flows.conduct import Session, conduct
 from flows.settings import Needs
 from schemas.outcomes import Exit
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
             "meterfeed serve --schedules data/schedules.example.toml",
         )
     )(serve)
+    app.command(epilog=example("meterfeed work", "meterfeed work --wait 3600"))(work)
 
 
 def serve(
@@ -83,3 +84,30 @@ async def _save(session: Session, name: str) -> Summary:
 
 def _told(session: Session, verdict: str, **extra: object) -> Summary:
     return Summary(None, "serve", session.settings.environment.value, Exit.OK, verdict, extra=dict(extra))
+
+
+def work(
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="End after so long without anything to do.")
+    ] = 0.0,
+    partition: Annotated[
+        int | None, typer.Option(min=0, help="Send this partition, if nobody does, and end.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a hand in a run that another machine shares (METERFEED_SHARED): claim partitions and send them."""
+
+    async def work(session: Session) -> Summary:
+        from flows.wiring import carry_out
+
+        return await carry_out(
+            "work",
+            settings=session.settings,
+            wait=wait,
+            lane=None if partition is None else partition + 1,
+            notice=session.notice,
+            stopping=lambda: session.stop.requested,
+        )
+
+    conduct("work", work, as_json=as_json, quiet=quiet)

@@ -66,6 +66,7 @@ class Sender:
         settle_seconds: how long "absent" must last before it is believed.
         meter_point_keys: the keys the ledger knows meter points by.
         stopping: whether somebody asked the run to end.
+        lane: 0 for a whole plan; otherwise one partition of it, counted from 1, which a worker sends alone.
         trace: whether requests name their chunk and attempt in a header.
     """
 
@@ -79,6 +80,7 @@ class Sender:
     settle_seconds: float
     meter_point_keys: Callable[[Sequence[str]], list[int]]
     stopping: Callable[[], bool] = lambda: False
+    lane: int = 0
     trace: bool = True
     books: Books = field(init=False)
     _wire: Wire = field(init=False)
@@ -158,11 +160,12 @@ class Sender:
         missing = await self.durable(missing_parents, self.ledger, run_seq, phase)
         async for chunk in self._left_over(run_seq, phase, missing):
             yield partial(self._again, self._plan.shipment(chunk))
-        start = await self.durable(self.ledger.cursor, run_seq, phase, 0)
+        start = await self.durable(self.ledger.cursor, run_seq, phase, self.lane)
         canary = start == 0 and MANNERS[phase].batch and size > self.guards.canary
-        pieces = (self._plan.records(run_seq, phase, partition) for partition in range(partitions))
+        which = range(partitions) if self.lane == 0 else (self.lane - 1,)
+        pieces = (self._plan.records(run_seq, phase, partition) for partition in which)
         for cut in self._cut(phase, pieces, start, canary=canary):
-            draft = Draft(run_seq, phase, 0, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame())
+            draft = Draft(run_seq, phase, self.lane, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame())
             good, apart_from = apart(cut.records, missing, phase)
             held = [(reason, _holding(draft, records)) for reason, records in apart_from]
             if good.height and canary and cut.cursor == 0:

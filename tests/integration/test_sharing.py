@@ -1,0 +1,146 @@
+"""One run, several workers, over a real PostgreSQL and a real S3 server: what dies is finished by the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.conftest import ROOT, settings_for
+from tests.integration.test_cli_settle import portfolio, write
+from tests.integration.test_exports_s3 import server
+from tests.integration.test_postgres import postgres
+
+__all__ = ["postgres", "server", "write"]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("postgres")]
+
+SLOW = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 0.3}]}
+METERFEED = """
+import pipeline.partition
+pipeline.partition.SHARED_PARTITION_ROWS = 50  # eight partitions, where an export this small has one
+from flows.cli import main
+main()
+"""
+
+
+class Team:
+    """Processes that share one ledger and one place for plans."""
+
+    def __init__(self, settings: dict[str, str], folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("METERFEED_")}
+        number = str(len(self.processes))
+        settings = {**self.settings, "data_dir": str(self.folder / number), **more}
+        with (self.folder / f"{number}.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", METERFEED, *arguments, "--json"],
+                cwd=ROOT,
+                env={**clean, **{f"METERFEED_{name.upper()}": value for name, value in settings.items()}},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.processes.append(process)
+        return process
+
+    @staticmethod
+    def end(process: subprocess.Popen[str]) -> dict[str, Any]:
+        out, _ = process.communicate(timeout=90)
+        document: dict[str, Any] = json.loads(out)
+        return document
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate(timeout=30)
+
+    def held(self) -> list[str]:
+        """Who holds a partition at this moment."""
+        with psycopg.connect(self.settings["ledger"].replace("+psycopg", "")) as connection:
+            return [row[0] for row in connection.execute("SELECT owner FROM claim WHERE owner IS NOT NULL")]
+
+
+@pytest.fixture
+def team(
+    postgres: str, server: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Team]]:
+    bucket = f"plans-{abs(hash(request.node.name)) % 10**8}"
+    client = boto3.client("s3", endpoint_url=server)
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{bucket}"')
+    made: list[Team] = []
+
+    def make(api: Sandbox, **more: str) -> Team:
+        settings = {
+            **settings_for(api),
+            "ledger": postgres.replace("/postgres?", f"/{bucket}?"),
+            "shared": f"s3://{bucket}/spools",
+            "lease": "1",
+            "chunk_size": "10",
+            "concurrency": "2",
+            **more,
+        }
+        made.append(Team(settings, tmp_path))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+    left = client.list_objects_v2(Bucket=bucket).get("KeyCount")
+    client.close()
+    assert left == 0 or request.node.get_closest_marker("leaves_spool")
+
+
+def until(done: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := done():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"nothing came of it in {seconds} s")
+
+
+def effects_of(api: Sandbox) -> Counter[str]:
+    return Counter(one["effect"] for one in api.effects())
+
+
+def test_a_worker_killed_mid_partition_loses_nothing_and_nothing_is_created_twice(team, write):
+    export = write("a.csv", portfolio(400))
+    with Sandbox(0, SLOW) as api:
+        crew = team(api)
+        run = crew.start("sync", *export)
+        until(lambda: run.poll() is not None or api.effects())
+        assert run.poll() is None, crew.end(run)
+        doomed, other = crew.start("work", "--wait", "20"), crew.start("work", "--wait", "1")
+        until(lambda: any(owner.endswith(f":{doomed.pid}") for owner in crew.held()))
+        time.sleep(0.4)  # a request of it is under way
+        doomed.send_signal(signal.SIGKILL)
+        doomed.wait(timeout=30)
+        done, helped = crew.end(run), crew.end(other)
+        api.settle()
+        held = api.state()
+        assert (0, 400, 400) == (
+            done["exit_code"],
+            done["records"]["user"]["created"],
+            done["records"]["location"]["created"],
+        )
+        assert (400, 400) == (len(held["users"]), len(held["locations"]))
+        assert {"create": 800} == effects_of(api)
+        assert helped["exit_code"] == 0
+        assert helped["partitions"] > 0

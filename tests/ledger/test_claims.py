@@ -1,0 +1,207 @@
+"""Claims on partitions: who holds one may write it, nobody else, and what expires is taken over whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+import sqlalchemy as sa
+
+from connectors.ledger import open_ledger
+from connectors.ledger.claims import MOST_LOST, SharedLedger, join_ledger
+from connectors.ledger.store import Ledger
+from schemas.errors import GuardError, SettingsError, StorageError
+from schemas.ledger import Draft, Identity, State
+from schemas.sharing import ClaimLost
+from tests.ledger.conftest import IDENTITY, manifest
+
+LONG = 60.0
+
+
+@dataclass
+class Shared:
+    """A run with two partitions on offer, and two workers."""
+
+    run: Ledger
+    run_seq: int
+    anna: SharedLedger
+    bo: SharedLedger
+    url: str
+
+
+@pytest.fixture
+def shared(postgres: str, request: pytest.FixtureRequest) -> Iterator[Shared]:
+    url = sa.engine.make_url(postgres)
+    name = f"claims_{abs(hash(request.node.name)) % 10**8}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    text = url.set(database=name).render_as_string(hide_password=False)
+    with ExitStack() as stack:
+        run = stack.enter_context(open_ledger(text, identity=IDENTITY, now=1.0))
+        anna, bo = (stack.enter_context(join_ledger(text, identity=IDENTITY)) for _ in range(2))
+        begun = run.begin_run(
+            command="sync", environment="sandbox", profiles="p", job_digest="d", stamp="20260101", now=1.0
+        )
+        anna.post(begun.run_seq, lanes=2, steps=2, fence=run.fence)
+        yield Shared(run, begun.run_seq, anna, bo, text)
+
+
+def draft(shared: Shared, lane: int, *ids: str) -> Draft:
+    return Draft(
+        run_seq=shared.run_seq,
+        phase="create_users",
+        lane=lane,
+        cursor_from=0,
+        cursor_to=len(ids),
+        manifest=manifest(*ids),
+    )
+
+
+def test_a_partition_has_one_holder(shared: Shared):
+    first, second = shared.anna.take("anna", seconds=LONG), shared.bo.take("bo", seconds=LONG)
+    assert first is not None
+    assert second is not None
+    assert [1, 2] == [first.lane, second.lane]
+    shared.bo.leave(second, done=True)
+    assert shared.bo.take("bo", seconds=LONG, lane=1) is None
+
+
+def test_without_a_claim_nothing_can_be_written_and_with_one_only_its_own_lane(shared: Shared):
+    with pytest.raises(StorageError, match="stale fence"):
+        shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+    assert shared.anna.take("anna", seconds=LONG, lane=1) is not None
+    with pytest.raises(StorageError, match="stale fence"):
+        shared.anna.intend([draft(shared, 2, "b")], now=2.0)
+    [chunk] = shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+    assert chunk.fence < 0
+
+
+def test_who_lost_a_claim_can_commit_nothing_more_and_what_was_under_way_is_in_doubt(shared: Shared):
+    claim = shared.anna.take("anna", seconds=-1.0, lane=1)
+    assert claim is not None
+    [chunk] = shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+    taken = shared.bo.take("bo", seconds=LONG, lane=1)
+    assert taken is not None
+    assert taken.taken_over
+    assert [(chunk.chunk_seq, State.IN_DOUBT)] == [
+        (one.chunk_seq, one.state) for one in shared.bo.chunks(states=list(State))
+    ]
+    for write in (
+        lambda: shared.anna.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=3.0),
+        lambda: shared.anna.intend([draft(shared, 1, "b")], now=3.0),
+        lambda: shared.anna.renew(claim, seconds=LONG),
+        lambda: shared.anna.leave(claim, done=True),
+    ):
+        with pytest.raises(ClaimLost):
+            write()
+
+
+def test_the_triggers_refuse_a_lost_claim_also_without_the_program_asking(shared: Shared):
+    assert shared.anna.take("anna", seconds=-1.0, lane=1) is not None
+    [chunk] = shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+    assert shared.bo.take("bo", seconds=LONG, lane=1) is not None
+    shared.anna.held = None  # as if nothing had looked at the claim first
+    with pytest.raises(StorageError, match="stale fence"):
+        shared.anna.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=3.0)
+
+
+def test_a_takeover_waits_for_what_its_holder_is_committing(shared: Shared):
+    assert shared.anna.take("anna", seconds=-1.0, lane=1) is not None
+    order = []
+
+    def take() -> None:
+        if shared.bo.take("bo", seconds=LONG, lane=1) is None:  # locked at this moment: passed over
+            order.append("passed")
+
+    with shared.anna.together():
+        [chunk] = shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(timeout=30)
+        shared.anna.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=3.0)
+    assert ["passed"] == order
+    assert shared.bo.take("bo", seconds=LONG, lane=1) is not None
+    assert [State.ACKNOWLEDGED] == [one.state for one in shared.bo.chunks(states=list(State))]
+
+
+def test_a_run_that_takes_the_ledger_over_ends_every_claim(shared: Shared):
+    assert shared.anna.take("anna", seconds=LONG, lane=1) is not None
+    shared.run.prepare(IDENTITY, 2.0)
+    with pytest.raises(ClaimLost):
+        shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+    assert shared.bo.take("bo", seconds=LONG) is None
+    with pytest.raises(StorageError, match="took the ledger over"):
+        shared.bo.post(shared.run_seq, lanes=2, steps=1, fence=shared.run.fence - 1)
+
+
+def test_nobody_begins_a_step_before_all_are_through_with_the_one_before(shared: Shared):
+    for lane in (1, 2):
+        claim = shared.anna.take("anna", seconds=LONG, lane=lane)
+        assert claim is not None
+        assert 0 == claim.step
+        if lane == 1:
+            shared.anna.leave(claim, done=True)
+            assert shared.anna.take("anna", seconds=LONG, lane=1) is None
+        else:
+            shared.anna.leave(claim, done=True)
+    claims = [worker.take("x", seconds=LONG) for worker in (shared.anna, shared.bo)]
+    assert [1, 1] == [claim.step for claim in claims if claim is not None]
+
+
+def test_a_step_that_was_not_finished_is_done_by_another(shared: Shared):
+    claim = shared.anna.take("anna", seconds=LONG, lane=1)
+    assert claim is not None
+    shared.anna.leave(claim, done=False)
+    again = shared.bo.take("bo", seconds=LONG, lane=1)
+    assert again is not None
+    assert (0, False) == (again.step, again.taken_over)
+
+
+def test_what_one_meets_ends_the_run_for_all(shared: Shared):
+    claim, other = shared.anna.take("anna", seconds=LONG), shared.bo.take("bo", seconds=LONG)
+    assert claim is not None
+    assert other is not None
+    assert shared.bo.renew(other, seconds=LONG)
+    shared.anna.leave(
+        claim, done=False, trouble=GuardError("Too many refused.", guard="rejected", cure="Look.")
+    )
+    assert not shared.bo.renew(other, seconds=LONG)
+    shared.bo.leave(other, done=False)
+    standing = shared.bo.standing()
+    assert standing is not None
+    assert isinstance(standing.trouble, GuardError)
+    assert ("rejected", "Look.", 0) == (standing.trouble.guard, standing.trouble.cure, standing.held)
+    assert shared.bo.take("bo", seconds=LONG) is None
+
+
+def test_a_partition_that_kills_its_workers_is_given_up(shared: Shared):
+    for number in range(MOST_LOST):
+        assert shared.anna.take(f"victim {number}", seconds=-1.0, lane=1) is not None
+    assert shared.anna.take("last", seconds=-1.0, lane=1) is not None
+    assert shared.anna.take("nobody", seconds=LONG, lane=1) is None
+    standing = shared.anna.standing()
+    assert standing is not None
+    assert "partition 0" in str(standing.trouble)
+
+
+def test_turns_are_leased_one_after_the_other_whoever_asks(shared: Shared):
+    waits = [worker.lease_turns(10, rate=1.0) for worker in (shared.anna, shared.bo, shared.anna)]
+    assert 0.0 == waits[0]
+    assert 0.0 < 10.0 - waits[1] < 5.0
+    assert 0.0 < 20.0 - waits[2] < 5.0
+
+
+def test_a_worker_of_another_key_or_without_a_ledger_is_refused(shared: Shared, tmp_path):
+    other = Identity(tenant="t", base_url=IDENTITY.base_url, key="another")
+    with pytest.raises(SettingsError, match="METERFEED_ID_KEY"), join_ledger(shared.url, identity=other):
+        raise AssertionError
+    with (
+        pytest.raises(SettingsError, match="PostgreSQL"),
+        join_ledger(f"sqlite:///{tmp_path}/l.sqlite", identity=IDENTITY),
+    ):
+        raise AssertionError
