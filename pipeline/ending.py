@@ -104,12 +104,19 @@ def judged_only(
 ) -> Summary:
     """The summary of a quality run, with its files written."""
     _keep_files(judged, opened, shelf)
-    summary = _with_rows(start, judged)
+    summary = replace(_with_rows(start, judged), records=_not_planned(opened))
     trouble = first_tripped(checks, plan_digest=None)
     found = account.exits(summary.rows, ())
     summary = _ended(summary, found | _of(trouble), trouble, world)
     details = RunDetails(profiles=_names(opened), guards=tuple(checks), rules=judged.rule_notes)
     return _written(summary, shelf, details, quality=judged.gauge.figures())
+
+
+def _not_planned(opened: Opened) -> dict[Kind, RecordCounts]:
+    """Records of a run that plans none: not known, but for the kinds the exports cannot hold."""
+    has_resources = any("resource" in export.columns_present() for export, _ in opened)
+    possible = set(Kind) if has_resources else {Kind.USER, Kind.LOCATION}
+    return {kind: UNKNOWN_RECORDS if kind in possible else RecordCounts() for kind in Kind}
 
 
 def planned(

@@ -19,6 +19,7 @@ from pipeline.records import Folded
 from pipeline.validation import judge
 from schemas.details import RuleNote
 from schemas.errors import ProfileError
+from schemas.masking import masked_ids
 from schemas.meter_points import SCHEMES
 from schemas.profile import Profile
 from schemas.reference import Reference
@@ -61,7 +62,7 @@ class Judged:
     Attributes:
         tally: counts of rows so far; duplicates and mapped rows come with the fold.
         spool: valid rows by customer.
-        violations: `row, rule, severity` of all broken rules, cross-row rules included once folded.
+        violations: `row, rule, severity, masked_id` of all broken rules, cross-row rules included once folded.
         unreadable: `row, reason` of what could not be read.
         gauge: figures of the quality report.
         corrections: sources that are corrections of earlier exports.
@@ -90,8 +91,8 @@ class Judged:
         self.tally.quarantined += folded.counts.quarantined
         if folded.violations.height:
             _count_rules(self.tally, folded.violations)
-            self.violations.append(folded.violations)
-            self.gauge.add_violations(folded.violations)
+            self.violations.append(_with_masked_ids(folded.violations, rows.sort("row")))
+            self.gauge.add_violations(folded.violations, rows)
 
     def violation_frames(self, files: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Broken rules as lines of `violations.parquet`."""
@@ -103,6 +104,7 @@ class Judged:
                 (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
                 pl.col("rule").cast(pl.String),
                 pl.col("severity").cast(pl.String),
+                "masked_id",
             )
 
     def marks(self, sources: int) -> list[pl.DataFrame]:
@@ -242,9 +244,18 @@ def _take(
             judged.spool, canonical.rows, verdict.quarantined, verdict.violations, identity
         )
     _count_rules(tally, verdict.violations)
-    judged.violations.append(verdict.violations)
+    judged.violations.append(_with_masked_ids(verdict.violations, canonical.rows))
     judged.gauge.add_rows(canonical.rows, verdict.violations)
     spool_rows(judged.spool, verdict.valid_rows, judged.shapes[source], identity)
+
+
+def _with_masked_ids(violations: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Violations with the end of the row's meter point beside them; `rows` are in order of their tokens."""
+    if violations.is_empty() or "meter_point" not in rows.columns:
+        return violations.with_columns(pl.lit(None, pl.String).alias("masked_id"))
+    places = rows["row"].search_sorted(violations["row"])
+    named = rows.select("meter_point")[places].select(masked_ids("meter_point"))
+    return violations.with_columns(named.to_series().alias("masked_id"))
 
 
 def _count_rules(tally: Tally, violations: pl.DataFrame) -> None:

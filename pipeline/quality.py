@@ -28,7 +28,7 @@ from schemas.quality import (
     UnreadableFigure,
     ViolationExample,
 )
-from schemas.rules import CHECK_DIGIT, RULES
+from schemas.rules import BETWEEN_ROWS, CHECK_DIGIT, RULES
 
 EXAMPLES_PER_RULE = 5
 AREAS_KEPT = 5_000
@@ -42,6 +42,11 @@ PREFIX_LENGTH = 7
 METER_POINT_COLUMNS = ("meter_point", "parent_meter_point", "metering_location")
 CLOSED_COLUMNS = ("location_type", "resource_type")
 PROFILED = ("user", "location", *METER_POINT_COLUMNS, *CLOSED_COLUMNS, "latitude", "longitude", "resource")
+IDENTIFYING = ("meter_point", "location", "user")
+"""What an example is known by: the first of these that its row has."""
+_RULE_COLUMNS = {rule.name: rule.columns for rule in RULES} | {
+    rule.name: rule.columns for rule in BETWEEN_ROWS
+}
 QUARANTINE = "quarantine"
 SOURCE_SHIFT = 40
 """The row token is `source << 40 | line`."""
@@ -125,7 +130,7 @@ class QualityGauge:
         test_areas: Mapping[str, str] | None = None,
     ) -> None:
         self._files = tuple(files)
-        self._rule_columns = rule_columns or {rule.name: rule.columns for rule in RULES}
+        self._rule_columns = rule_columns or _RULE_COLUMNS
         self._check_digit_rule = check_digit_rule
         self._test_areas = {name: shapely.from_wkt(wkt) for name, wkt in sorted((test_areas or {}).items())}
         self._rows = 0
@@ -160,9 +165,13 @@ class QualityGauge:
             found = _Unreadable(int(lines), [(source << SOURCE_SHIFT) | line for line in first])
             self._unreadable.setdefault(reason, _Unreadable()).merge(found)
 
-    def add_violations(self, violations: pl.DataFrame) -> None:
-        """Count violations found later, between batches (conflicts), in rows that broke nothing before."""
-        self._count_rules(_once(violations), None)
+    def add_violations(self, violations: pl.DataFrame, rows: pl.DataFrame | None = None) -> None:
+        """Count violations found later, between batches (conflicts), in rows that broke nothing before.
+
+        Args:
+            rows: the rows they are about, as they are spooled; without them, examples show file and line only.
+        """
+        self._count_rules(_once(violations), rows)
 
     def add_customers(self, rows: pl.DataFrame) -> None:
         """Count the customers of one partition: good rows, all rows of a customer in the same partition.
@@ -305,8 +314,9 @@ class QualityGauge:
         columns = dict.fromkeys(name.removesuffix("_raw") for name in self._rule_columns.get(rule, ()))
         known = [name for name in columns if name in row]
         shapes = [shape_of(_as_text(row.get(f"{name}_raw", row[name]))) for name in known]
-        identity = next((row[name] for name in ("meter_point", "location", "user") if row.get(name)), None)
-        return masked_id(_as_text(identity)), ", ".join(known), " | ".join(shapes)
+        identity = next((row[name] for name in IDENTIFYING if row.get(name)), None)
+        said = ["location" if name == "place" else name for name in known]
+        return masked_id(_as_text(identity)), ", ".join(said), " | ".join(shapes)
 
     # ------------------------------------------------------------------ the figures
     def figures(self) -> QualityFigures:

@@ -84,9 +84,7 @@ async def adopt(order: Order, ports: Ports) -> Summary:
             counts[kind.value] = 0 if whole is None else whole.height
             await session.durable(_replace_holdings, session, kind, whole)
         await session.durable(session.ledger.trust)
-        return summary_of(
-            order.command, order.environment, ports.world, adopted=counts, given_up=given_up
-        )
+        return summary_of(order.command, order.environment, ports.world, adopted=counts, given_up=given_up)
 
 
 def _replace_holdings(session: Session, kind: Kind, whole: pl.DataFrame | None) -> None:

@@ -11,12 +11,14 @@ class RuleBetweenRows:
     """A rule that only several rows together can break.
 
     Attributes:
+        columns: what it looks at, as spooled rows name it; the first is the one to blame.
         setting: the key of the profile that lets the first claim stand; empty where there is none.
     """
 
     name: str
     sentence: str
     cure: str
+    columns: tuple[str, ...]
     setting: str = ""
 
 
@@ -25,50 +27,59 @@ BETWEEN_ROWS: Final[tuple[RuleBetweenRows, ...]] = (
         "meter_point_belongs_to_one_customer",
         "No meter point is claimed by two customers, in all files of the run together.",
         "Find out whose it is; leave closed contracts out with [keep].",
+        ("meter_point",),
         "[conflicts] meter_point",
     ),
     RuleBetweenRows(
         "meter_point_belongs_to_one_location",
         "No meter point is at two locations of one customer.",
         "Correct the location, or leave closed contracts out with [keep].",
+        ("meter_point", "place"),
         "[conflicts] meter_point",
     ),
     RuleBetweenRows(
         "location_belongs_to_one_customer",
         "No location number occurs under two customers.",
         "Find out whose it is; leave closed contracts out with [keep].",
+        ("place",),
         "[conflicts] location",
     ),
     RuleBetweenRows(
         "location_has_one_content",
         "The rows of one location say the same type, and coordinates at most some metres apart.",
         "Correct the rows that differ.",
+        ("place", "location_type", "latitude", "longitude"),
         "[conflicts] location",
     ),
     RuleBetweenRows(
         "resource_belongs_to_one_customer",
         "No resource id that is sent as it is occurs under two customers.",
         'Correct the rows, or use [identity] ids = "hmac".',
+        ("resource",),
     ),
     RuleBetweenRows(
         "resource_has_one_content",
         "The rows of one resource say the same type and location.",
         "Correct the rows that differ.",
+        ("resource", "resource_type", "place"),
     ),
     RuleBetweenRows(
         "resource_has_one_meter_point",
         "The rows of one resource name the same meter point; otherwise it goes without, with a warning.",
         "Correct the rows that differ.",
+        ("resource", "meter_point"),
     ),
     RuleBetweenRows(
         "resource_has_a_location",
         "A resource other than a vehicle hangs on a location that its row, or its customer's rows, can name.",
         "Fill in the location or the meter point.",
+        ("resource", "place"),
     ),
     RuleBetweenRows(
         "row_names_its_location",
         "A row that says something about a place names the place.",
         "Fill in the location.",
+        ("place",),
     ),
 )
 """Every rule between rows."""

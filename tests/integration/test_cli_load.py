@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from connectors.ledger.lock import file_lock
@@ -240,3 +241,30 @@ def test_an_export_of_which_no_row_is_good_is_accounted_for(meterfeed, tmp_path)
     )
     done = meterfeed("quality", export, "--profile", profile, "--json").document
     assert (10, 2, 0) == (done["exit_code"], done["rows"]["quarantined"], done["rows"]["mapped"])
+
+
+def test_what_a_quality_run_finds_names_no_value_and_every_row(meterfeed, tmp_path):
+    """Masked ids in the table, masked examples also of rules between rows; records nobody planned are null."""
+    from tests.integration.test_cli_settle import HEADER, PROFILE, gsrn, portfolio
+
+    export, profile = tmp_path / "kunder.csv", tmp_path / "p.toml"
+    twice = [f"K09{n};A09{n};Husholdning;{gsrn(900)};61,5;9,6;Aktiv\n" for n in (1, 2)]
+    short = "K0903;A0903;Husholdning;70705750;61,5;9,6;Aktiv\n"
+    export.write_text(HEADER + "".join([*portfolio(9), *twice, short]), encoding="utf-8")
+    profile.write_text(PROFILE.format(name="p", kind="full"), encoding="utf-8")
+    done = meterfeed("quality", export, "--profile", profile, "--json").document
+    assert 3 == done["rows"]["quarantined"]
+    table = pl.read_parquet(done["artifacts"]["violations"]).filter(severity="quarantine")
+    assert {(11, f"…{gsrn(900)[-4:]}"), (12, f"…{gsrn(900)[-4:]}"), (13, "…50")} == set(
+        table.select("source_line", "masked_id").iter_rows()
+    )
+    summary = json.loads((Path(done["artifacts"]["report"]).parent / "summary.json").read_text())
+    [between] = [
+        rule for rule in summary["quality"]["rules"] if rule["rule"] == "meter_point_belongs_to_one_customer"
+    ]
+    assert [("…" + gsrn(900)[-4:], "meter_point", "9×18")] * 2 == [
+        (one["masked_id"], one["column"], one["shape"]) for one in between["examples"]
+    ]
+    assert (None, None, 0) == tuple(
+        done["records"][kind]["planned"] for kind in ("user", "location", "vehicle")
+    )
