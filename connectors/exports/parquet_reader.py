@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -234,6 +235,8 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        # Whoever reads a stranger's bytes has no business with our secrets.
+        env={name: value for name, value in os.environ.items() if not name.startswith("METERFEED_")},
     )
 
 

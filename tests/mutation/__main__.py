@@ -4,7 +4,7 @@
     python -m tests.mutation guards answers   # some of them
     python -m tests.mutation --show guards    # and what every surviving change was
 
-It works in a copy in the temporary directory, on the files as they are in the working tree. Exit code 1 when a
+It works on a copy of the last commit in the temporary directory. Exit code 1 when a
 module stays below the score it has to reach. A change that makes the tests hang counts as noticed; one that no
 test runs counts as missed. mutmut changes functions, not tables: those are held by tests that spell them out.
 """
@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import configparser
 import json
-import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
 }
 """By short name: the file that is changed, and the tests that have to notice."""
 
+PYTEST = ["-p", "no:xdist", "-p", "no:randomly", "--hypothesis-seed=0", "--override-ini=timeout=60"]
 PACKAGES = ["schemas", "pipeline", "connectors", "flows", "sandbox"]
 NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
 
@@ -68,18 +70,11 @@ class Score:
         return f"{self.module}: {self.noticed} of {len(self.ended)} noticed, {self.share:.1%} ({words})"
 
 
-def working_copy(target: Path) -> Path:
-    """The files of the working tree that git knows or would know, copied."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+def committed(target: Path) -> Path:
+    """The files of the last commit: figures are about something that can be looked up."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=BytesIO(archive)) as files:
+        files.extractall(target, filter="data")
     return target
 
 
@@ -91,7 +86,7 @@ def configure(copy: Path, path: str, tests: list[str]) -> None:
         "only_mutate": path,
         "also_copy": "\ndata\nbenchmarks\ndocs\ndeploy\nprefect.yaml\nMakefile\nREADME.md",
         "pytest_add_cli_args_test_selection": "\n" + "\n".join(tests),
-        "pytest_add_cli_args": "\n-p\nno:xdist\n-p\nno:schemathesis\n-p\nno:randomly\n--override-ini=timeout=60",
+        "pytest_add_cli_args": "\n" + "\n".join(PYTEST),
         "track_dependencies": "false",
         "use_setproctitle": "false",
         # Threads of Polars do not survive a fork: the server forks before any exists.
@@ -116,7 +111,7 @@ def score(module: str, *, show: bool, children: int) -> Score:
     """Change one module in every way mutmut knows."""
     path, tests = MODULES[module]
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
-        copy = working_copy(Path(folder))
+        copy = committed(Path(folder))
         configure(copy, path, tests)
         log = mutmut(copy, "run", "--max-children", str(children))
         ended: dict[str, str] = {}
