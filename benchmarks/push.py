@@ -37,8 +37,12 @@ Found = dict[str, Any]
 
 
 def write_records(path: Path, count: int) -> None:
-    """Locations as a plan holds them: ids, digest, body."""
+    """Locations as a plan on disk holds them: ids, place, digest, body."""
     import polars as pl
+
+    from pipeline.identity import Identity, record_digest
+    from pipeline.plan import PLAN_SCHEMA
+    from schemas.outcomes import Kind
 
     number = pl.int_range(count, eager=True).alias("n")
     texts = number.cast(pl.String).str.zfill(12)
@@ -59,7 +63,15 @@ def write_records(path: Path, count: int) -> None:
         "point",
         pl.lit('"]}'),
     )
-    frame.with_columns(body.alias("body")).write_parquet(path)
+    planned = frame.with_columns(
+        body.alias("body"),
+        pl.lit(None, pl.String).alias("location_id"),
+        pl.lit([], pl.List(pl.UInt64)).alias("meter_point_keys"),
+        (pl.int_range(pl.len()) * 256 // pl.len()).cast(pl.UInt8).alias("bucket"),
+        pl.int_range(pl.len(), dtype=pl.UInt64).alias("row"),
+        pl.lit("p").alias("scope"),
+    ).with_columns(record_digest(Identity("k" * 40), Kind.LOCATION))
+    planned.select(*PLAN_SCHEMA.names(), "latitude", "point").write_parquet(path)
 
 
 # ------------------------------------------------------------------ ours
@@ -73,13 +85,10 @@ def ours(records: Path, port: int, work: Path) -> Found:
     from pipeline.delivery.sender import Sender
     from pipeline.delivery.traffic import Traffic
     from pipeline.holdings import MERGES
-    from pipeline.identity import Identity as Ids
-    from pipeline.identity import record_digest
     from pipeline.phases import Phase
     from pipeline.plan import PLAN_SCHEMA
     from pipeline.ports import World
     from schemas.ledger import Identity
-    from schemas.outcomes import Kind
     from schemas.profile import GuardsSection
 
     base = f"http://127.0.0.1:{port}/energy-coordination/v1"
@@ -87,18 +96,7 @@ def ours(records: Path, port: int, work: Path) -> Found:
     async def deliver() -> tuple[dict[Any, int], float]:
         world = World(time.time, time.monotonic, asyncio.sleep, random.random)
         began = time.perf_counter()
-        frame = pl.read_parquet(records)
-        plan = (
-            frame.with_columns(
-                pl.lit(None, pl.String).alias("location_id"),
-                pl.lit([], pl.List(pl.UInt64)).alias("meter_point_keys"),
-                (pl.int_range(pl.len()) * 256 // pl.len()).cast(pl.UInt8).alias("bucket"),
-                pl.int_range(pl.len(), dtype=pl.UInt64).alias("row"),
-                pl.lit("p").alias("scope"),
-            )
-            .with_columns(record_digest(Ids("k" * 40), Kind.LOCATION))
-            .select(PLAN_SCHEMA.names())
-        )
+        plan = pl.read_parquet(records, columns=PLAN_SCHEMA.names())
         with open_ledger(
             f"sqlite:///{work}/ledger.sqlite", identity=Identity("t", base, "k"), now=0.0
         ) as ledger:

@@ -203,6 +203,10 @@ class Ledger(Protocol):
         """How far the plan of a phase has been cut."""
         ...
 
+    def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:
+        """Fold acknowledged chunks into the holdings."""
+        ...
+
     def remember(self, values: Mapping[str, str]) -> None:
         """Store small facts of the tenant."""
         ...
@@ -301,10 +305,6 @@ class LedgerBook(Ledger, Protocol):
 
     def redact(self, user_id: str) -> int:
         """Take one user's ids out of every manifest."""
-        ...
-
-    def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:
-        """Fold acknowledged chunks into the holdings."""
         ...
 
 

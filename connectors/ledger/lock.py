@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.errors import BusyError, StorageError
 
@@ -59,4 +60,9 @@ def postgres_lock(engine: sa.Engine) -> Iterator[sa.Connection]:
             sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": _POSTGRES_LOCK}
         ).scalar():
             raise BusyError(_BUSY, cure=_CURE)
-        yield connection
+        try:
+            yield connection
+        finally:
+            # The server learns of the end of a session later than the next run may ask; a dead one needs no word.
+            with suppress(SQLAlchemyError):
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _POSTGRES_LOCK})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
 from connectors.ledger.migrations import copies_of, migrate
 from schemas.errors import BusyError, StorageError
 from schemas.ledger import (
-    BUCKETS,
     ChunkRow,
     Draft,
     Identity,
@@ -103,9 +101,8 @@ def locked_ledger(url: str) -> Iterator[Ledger]:
         yield Ledger(engine, path=path)
 
 
-def _within(kind: str, buckets: range) -> tuple[sa.ColumnElement[bool], ...]:
-    bucket = t.holding.c.bucket
-    return t.holding.c.kind == kind, bucket >= buckets.start, bucket < buckets.stop
+def _within(kind: str, buckets: Sequence[int]) -> tuple[sa.ColumnElement[bool], ...]:
+    return t.holding.c.kind == kind, t.holding.c.bucket.in_(buckets)
 
 
 def read_ledger(url: str) -> Ledger | None:
@@ -665,24 +662,27 @@ class Ledger:
             return self._pages(connection, kind, buckets)
 
     @staticmethod
-    def _pages(connection: sa.Connection, kind: str, buckets: range) -> pl.DataFrame | None:
+    def _pages(connection: sa.Connection, kind: str, buckets: Sequence[int]) -> pl.DataFrame | None:
         query = sa.select(t.holding.c.page).where(*_within(kind, buckets)).order_by(t.holding.c.bucket)
         pages = [from_bytes(row.page) for row in connection.execute(query)]
         return pl.concat(pages) if pages else None
 
     @staticmethod
-    def _stretches(connection: sa.Connection, kind: str, records: pl.DataFrame) -> Iterator[range]:
-        """All buckets, as stretches small enough to be merged in memory: pages in use and `records` together."""
-        held = sa.select(t.holding.c.bucket, t.holding.c.n).where(t.holding.c.kind == kind)
-        sizes: Counter[int] = Counter({row.bucket: row.n for row in connection.execute(held)})
-        sizes.update(dict(records["bucket"].value_counts().iter_rows()))
-        start, size = 0, 0
-        for bucket in range(BUCKETS):
-            if size and size + sizes[bucket] > _ABSORB_BATCH:
-                yield range(start, bucket)
-                start, size = bucket, 0
-            size += sizes[bucket]
-        yield range(start, BUCKETS)
+    def _stretches(connection: sa.Connection, kind: str, records: pl.DataFrame) -> Iterator[list[int]]:
+        """The buckets of `records`, as many at a time as can be merged in memory with what is held in them."""
+        counted = records["bucket"].value_counts().sort("bucket")
+        held = sa.select(t.holding.c.bucket, t.holding.c.n).where(*_within(kind, counted["bucket"].to_list()))
+        sizes: dict[int, int] = {row.bucket: row.n for row in connection.execute(held)}
+        together: list[int] = []
+        size = 0
+        for bucket, fresh in counted.iter_rows():
+            grown = fresh + sizes.get(bucket, 0)
+            if together and size + grown > _ABSORB_BATCH:
+                yield together
+                together, size = [], 0
+            together.append(bucket)
+            size += grown
+        yield together
 
     def holding_counts(self) -> dict[str, int]:
         """Records believed to be held, by kind."""
@@ -693,11 +693,13 @@ class Ledger:
     def store_holdings(self, kind: str, bucket: int, page: pl.DataFrame) -> None:
         """Replace one page of holdings."""
         with self._writing() as connection:
-            self._store_pages(connection, kind, range(bucket, bucket + 1), page)
+            self._store_pages(connection, kind, [bucket], page)
 
     @staticmethod
-    def _store_pages(connection: sa.Connection, kind: str, buckets: range, pages: pl.DataFrame) -> None:
-        """Replace the pages of a stretch of buckets by records of exactly those."""
+    def _store_pages(
+        connection: sa.Connection, kind: str, buckets: Sequence[int], pages: pl.DataFrame
+    ) -> None:
+        """Replace the pages of some buckets by records of exactly those."""
         connection.execute(t.holding.delete().where(*_within(kind, buckets)))
         stored = [
             {"kind": kind, "bucket": int(bucket), "n": page.height, "page": to_bytes(page)}
@@ -746,10 +748,9 @@ class Ledger:
         kind, function = merge[taken[0].phase]
         records = pl.concat([row.manifest for row in taken])
         for buckets in self._stretches(connection, kind, records):
-            part = records.filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
-            if part.height:
-                held = self._pages(connection, kind, buckets)
-                self._store_pages(connection, kind, buckets, function(held, part))
+            part = records.filter(pl.col("bucket").is_in(buckets))
+            held = self._pages(connection, kind, buckets)
+            self._store_pages(connection, kind, buckets, function(held, part))
         connection.execute(
             t.chunk.update()
             .where(t.chunk.c.chunk_seq.in_([row.chunk_seq for row in taken]))

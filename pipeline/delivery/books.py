@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from pipeline.delivery.classifier import Verdict
+from pipeline.holdings import MERGES
 from pipeline.phases import Phase
 from pipeline.ports import Durable, Ledger, Notice, World
 from schemas.errors import GuardError, MeterfeedError, StorageError
@@ -66,6 +67,10 @@ class Tally:
         self.alike = 0
 
 
+ABSORB_EVERY = 20_000
+"""Acknowledged records that are folded into the holdings together, while others are on their way."""
+
+
 @dataclass(slots=True)
 class Books:
     """The ledger as the sender uses it.
@@ -82,6 +87,7 @@ class Books:
     tally: Tally = field(default_factory=Tally)
     doubts: list[Shipment] = field(default_factory=list)
     fatal: MeterfeedError | None = None
+    _unabsorbed: int = field(default=0, init=False)
 
     def fail(self, error: MeterfeedError) -> None:
         """Make the run end with this error, unless an earlier one already does."""
@@ -149,6 +155,7 @@ class Books:
             requests=requests,
         )
         self._count(shipment.chunk, state, message)
+        await self._absorb_some()
         if state is State.IN_DOUBT:
             chunk = replace(shipment.chunk, state=state, attempt_ended_at=now)
             self.doubts.append(Shipment(chunk, shipment.records))
@@ -184,11 +191,18 @@ class Books:
                 self.doubts.append(child)
         return children
 
+    async def _absorb_some(self) -> None:
+        """Fold what was acknowledged into the holdings now and then: left to the end, it would be waited for."""
+        if self._unabsorbed >= ABSORB_EVERY:
+            self._unabsorbed = 0
+            await self.durable(self.ledger.absorb, MERGES)
+
     # ------------------------------------------------------------ sums
     def _count(self, chunk: ChunkRow, state: State, message: str | None) -> None:
         """Count records that ended; chunks that were refused and split are not counted, their leaves are."""
         if state is State.ACKNOWLEDGED:
             self.tally.accepted(chunk.n)
+            self._unabsorbed += chunk.n
         elif state is State.REJECTED:
             self.tally.refused(chunk.n, message or "")
             self._guard_rejects()
