@@ -237,6 +237,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     planned = any(counts.planned for counts in summary.records.values())
     if requests.sent or (planned and summary.command != "plan"):
         yield f"requests    {requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"
+    yield from _vanished_lines(summary.extra.get("vanished"))
     if "requests_expected" in summary.extra:
         seconds = _duration(summary.extra.get("seconds_expected") or 0)
         yield f"to expect   {summary.extra['requests_expected']:,} requests, about {seconds}"
@@ -247,6 +248,31 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield f"{name:<11} {printable(_near(path))}"
     if summary.run_id:
         yield f"run         {printable(summary.run_id)}"
+
+
+_WAITS: Final = {
+    "seen_once": "missing once so far, or in two exports too close together",
+    "has_other_records": "something hangs on them that stays",
+    "hands_over": "hand over a meter point in this run first",
+    "unreadable_rows": "the export has rows that may name them",
+}
+"""Why a vanished record is not removed yet, in words."""
+
+
+def _vanished_lines(told: Mapping[str, Any] | None) -> Iterator[str]:
+    """What the exports do not name any more: how many may go, why the others may not, what was done."""
+    if not told or not told["kinds"]:
+        return
+    for kind, counts in told["kinds"].items():
+        due = f"{counts['due']:,} due for removal" if told["asked"] else f"{counts['due']:,} could be removed"
+        yield f"vanished    {counts['missing']:,} {_PLURALS[kind]}, {due}"
+        for word, count in counts["waiting"].items():
+            yield f"            {count:,} not yet: {_WAITS.get(word, word)}"
+    for kind, counts in told.get("removals", {}).items():
+        ended = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+        yield f"removals    {_PLURALS[kind]}: {ended}"
+    if told.get("cost"):
+        yield f"cost        {printable(told['cost'])}"
 
 
 def _near(path: str) -> str:

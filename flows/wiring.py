@@ -65,6 +65,7 @@ async def carry_out(
     exports: Sequence[str] = (),
     profiles: Sequence[str] = (),
     approve: str | None = None,
+    delete_vanished: bool = False,
     run: str | None = None,
     place: tuple[float, float] | None = None,
     days: float = 30.0,
@@ -81,6 +82,7 @@ async def carry_out(
         exports: files, folders, globs or URLs.
         profiles: paths or names; each export is read by the first that fits.
         approve: digest of a plan a person let through.
+        delete_vanished: remove what full exports have not named for long enough.
         run: a run, a plan or a record, for the commands that take one.
         place: latitude and longitude, for `move`.
         days: how long values are kept, for `purge`.
@@ -99,6 +101,7 @@ async def carry_out(
         exports=tuple(exports),
         profiles=load_profiles(profiles) if profiles else (),
         approve=approve,
+        delete_vanished=delete_vanished,
         run=run,
         place=place,
         days=days,

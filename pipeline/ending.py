@@ -14,7 +14,7 @@ import polars as pl
 from pipeline import account
 from pipeline.guards import first_tripped, tightest
 from pipeline.order import Opened
-from pipeline.phases import MANNERS, Phase
+from pipeline.phases import COUNTED, MANNERS, Phase
 from pipeline.plan import Plan
 from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
 from pipeline.ports import PlanSpool, RunShelf, World
@@ -159,6 +159,11 @@ async def applied(
     files = [source.name for source in so_far.sources]
     sent, retried, split = await session.durable(lambda: ledger.request_counts(run.run_seq))
     records = account.record_counts(plan, lines)
+    removals = account.removal_counts(plan, lines)
+    if removals:
+        told = {kind.value: counts for kind, counts in removals.items()}
+        absent = {**so_far.extra.get("vanished", {}), "removals": told}
+        so_far = replace(so_far, extra={**so_far.extra, "vanished": absent})
     spool = _spool_or_none(shelf)
     summary = replace(
         so_far,
@@ -175,7 +180,7 @@ async def applied(
     )
     if spool is not None:
         shelf.write_table("outcomes", outcome_frames(session, run, plan, spool, files))
-    found = account.exits(summary.rows, records.values()) | _of(trouble)
+    found = account.exits(summary.rows, records.values()) | account.removal_exits(removals) | _of(trouble)
     if session.ports.stopping():
         found.add(Exit.INTERRUPTED)
     if trouble is None and Exit.UNAVAILABLE in found and session.ports.stopping():
@@ -281,6 +286,7 @@ def put_aside(
             "plan_digest": plan.digest,
             "plan": {kind.value: _changes(plan, kind) for kind in Kind},
             "handovers": {"moved": plan.handovers_moved, "reported": plan.handovers_reported},
+            **_absent(plan),
             "notes": [*session.warnings, *judged.notes],
             "export_kind": kind_of(opened),
             "corrects": _corrected(opened),
@@ -343,14 +349,32 @@ def _plain(check: GuardCheck) -> dict[str, Any]:
 def _changes(plan: Plan, kind: Kind) -> dict[str, int]:
     counts = plan.counts.get(kind)
     if counts is None:
-        return {"create": 0, "update": 0, "release": 0, "unchanged": 0, "vanished": 0}
+        return dict.fromkeys(("create", "update", "release", "unchanged", "vanished", "delete"), 0)
     return {
         "create": counts.create,
         "update": counts.update,
         "release": counts.release,
         "unchanged": counts.unchanged,
         "vanished": counts.vanished,
+        "delete": counts.delete,
     }
+
+
+def _absent(plan: Plan) -> dict[str, Any]:
+    """What the exports do not name any more, what of it would go and what is not due yet; and who is back."""
+    facts = plan.facts.get("vanished")
+    told: dict[str, Any] = {}
+    if facts is not None:
+        names = ("asked", "held", "spared", "blind_rows", "kinds", "listed")
+        told["vanished"] = {name: facts[name] for name in names}
+        told["vanished"]["listed"] = [
+            {**one, "missing_since": _iso(one["missing_since"])} for one in facts["listed"]
+        ]
+        if plan.removals:
+            told["vanished"]["cost"] = facts["cost"]
+    if plan.facts.get("returning"):
+        told["returning"] = plan.facts["returning"]
+    return told
 
 
 def _with_rows(start: Summary, judged: Judged) -> Summary:
@@ -385,7 +409,11 @@ def _names(opened: Opened) -> tuple[str, ...]:
 
 
 def _instant(world: World) -> str:
-    return datetime.fromtimestamp(world.now(), UTC).isoformat(timespec="seconds")
+    return _iso(world.now())
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 # ------------------------------------------------------------------ files
@@ -416,7 +444,9 @@ def _spool_or_none(shelf: RunShelf) -> PlanSpool | None:
 
 def open_users(session: Session, run: RunRow, plan: Plan, spool: PlanSpool | None) -> pl.Series:
     """Users with a record that is not in place, each once."""
-    found = [chunk.manifest["user_id"].unique() for chunk in session.open_chunks(run)]
+    found = [
+        chunk.manifest["user_id"].unique() for chunk in session.open_chunks(run) if chunk.phase in COUNTED
+    ]
     if spool is not None:
         found += [records["user_id"].unique() for _, records in _never_cut(session, run, plan, spool)]
     return pl.concat(found).unique() if found else pl.Series("user_id", [], pl.String)
@@ -428,7 +458,7 @@ def _never_cut(
     """Planned records that no chunk holds: the run ended before it came to them."""
     ledger = session.ledger
     laned = bool(ledger.highest_lane(run.run_seq))
-    for phase, size in plan.phase_sizes.items():
+    for phase, size in ((one, size) for one, size in plan.phase_sizes.items() if one in COUNTED):
         whole, position = ledger.cursor(run.run_seq, phase, 0), 0
         if whole >= size:
             continue
@@ -455,6 +485,8 @@ def outcome_frames(
     ]
     for chunk in session.ledger.chunks(states=states, run_seq=run.run_seq):
         phase = Phase(chunk.phase)
+        if phase not in COUNTED:
+            continue
         yield _outcomes(
             chunk.manifest,
             files,

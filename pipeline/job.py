@@ -28,12 +28,18 @@ class Job:
 
 
 def job_of(
-    opened: Sequence[tuple[Export, Profile]], *, environment: str, key: str, rules: Sequence[str]
+    opened: Sequence[tuple[Export, Profile]],
+    *,
+    environment: str,
+    key: str,
+    rules: Sequence[str],
+    delete_vanished: bool = False,
 ) -> Job:
     """Name the job these exports make.
 
     Args:
         rules: digest of the rulebook of each export: they change when a verdict may.
+        delete_vanished: removing what vanished is another job than loading the same exports.
     """
     names = "+".join(dict.fromkeys(profile.name for _, profile in opened))
     facts = {
@@ -42,6 +48,7 @@ def job_of(
         "records": RECORD_VERSION,
         "key": fingerprint(key),
         "environment": environment,
+        **({"delete_vanished": True} if delete_vanished else {}),
     }
     return Job(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), names)
 

@@ -24,6 +24,7 @@ class Order:
         exports: paths, globs, folders or URLs.
         profiles: each export is read by the first one that fits it.
         approve: digest of a plan that a person looked at and lets through its guards.
+        delete_vanished: remove what full exports have not named for long enough.
         run: a run id, a plan digest or a record's id, for the commands that take one.
         place: latitude and longitude in degrees, for `move`.
         days: how long customers' values are kept, for `purge`.
@@ -36,6 +37,7 @@ class Order:
     exports: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
     approve: str | None = None
+    delete_vanished: bool = False
     run: str | None = None
     place: tuple[float, float] | None = None
     days: float = 30.0

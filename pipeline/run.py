@@ -30,6 +30,13 @@ from pipeline.job import Job, fingerprint, job_of
 from pipeline.order import Opened, Order, Ports
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
+from pipeline.removing import (
+    absence_of,
+    note_absence,
+    note_removed,
+    refuse_a_used_approval,
+    refuse_an_old_removal,
+)
 from pipeline.ports import Notice, RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
 from pipeline.session import SETTLED, Session
@@ -120,7 +127,10 @@ async def _load(order: Order, ports: Ports, session: Session, opened: Opened, jo
             shelf.drop_spool()  # half a spool serves nobody, and a full disk wants the room
             return await session.finish(run, stopped(start, error, shelf, ports.world))
         put_aside(start, judged, made, checks, opened, shelf, session, run)
-        return await _deliver(session, run, shelf, made, checks, approved=order.approve == made.digest)
+        approved = order.approve == made.digest
+        if approved:
+            await refuse_a_used_approval(session, made)
+        return await _deliver(session, run, shelf, made, checks, approved=approved)
 
 
 async def apply(order: Order, ports: Ports) -> Summary:
@@ -129,6 +139,7 @@ async def apply(order: Order, ports: Ports) -> Summary:
         run, shelf, made, checks = await session.take_up(order.run or "")
         if run.state == SETTLED:
             return skipped(order.command, run, ports.world)
+        refuse_an_old_removal(run, made, ports.world.now())
         await session.sign_in()
         await session.settle_the_past()
         with shelf:
@@ -155,7 +166,14 @@ def _open(order: Order, ports: Ports) -> tuple[Opened, Job]:
     rules = [
         rulebook_of(export, profile, order.environment, ports.reference).digest for export, profile in opened
     ]
-    return opened, job_of(opened, environment=order.environment, key=ports.key, rules=rules)
+    job = job_of(
+        opened,
+        environment=order.environment,
+        key=ports.key,
+        rules=rules,
+        delete_vanished=order.delete_vanished,
+    )
+    return opened, job
 
 
 def _identity(opened: Opened, ports: Ports) -> Identity:
@@ -186,14 +204,19 @@ async def _plan(
         judged = _judge(order, ports, opened, shelf)
     with session.stage("plan"):
         made = make_plan(
-            judged, _identity(opened, ports), session.ledger.holdings, world=ports.world, over=ports.stopping
+            judged,
+            _identity(opened, ports),
+            session.ledger.holdings,
+            world=ports.world,
+            over=ports.stopping,
+            absence=await absence_of(session, opened, asked=order.delete_vanished),
         )
         session.raise_if_stopping()
         judged.spool.finish({"plan": made.digest})
     history = await session.history(job, kind_of(opened))
     checks = _row_checks(judged, opened, history)
     limits = tightest([profile.guards for _, profile in opened])
-    checks += plan_guards(made, limits, history=history)
+    checks += plan_guards(made, limits, history=history, rows=checks)
     return judged, made, checks
 
 
@@ -234,15 +257,19 @@ async def _deliver(
 ) -> Summary:
     """Send what is planned, unless a guard says no; then add up where every record ended."""
     trouble: MeterfeedError | None = (
-        None if approved or session.was_approved(run) else first_tripped(checks, plan_digest=made.digest)
+        None
+        if session.was_approved(run)
+        else first_tripped(checks, plan_digest=made.digest, approved=approved)
     )
     if trouble is None:
         if approved:
             await session.approve(run, made.digest)
+        await note_absence(session, made, shelf)
         with session.stage("send"):
             trouble = await send_plan(session, run, made, shelf)
         with session.stage("remember"):
             await session.remember()
+            await note_removed(session, run, made, shelf)
     summary = await session.finish(run, await applied(session, run, shelf, made, checks, trouble))
     if not await session.unfinished(run.run_id) and trouble is None:
         shelf.drop_spool()  # customers' values stay no longer than they are needed

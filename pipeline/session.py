@@ -333,7 +333,10 @@ class Session:
         return summary
 
     def _state_after(self, run: RunRow, summary: Summary) -> str:
-        open_records = any(counts.in_doubt or counts.not_sent for counts in summary.records.values())
+        open_records = any(counts.in_doubt or counts.not_sent for counts in summary.records.values()) or any(
+            counts["in_doubt"] or counts["not_sent"]
+            for counts in summary.extra.get("vanished", {}).get("removals", {}).values()
+        )
         [now] = self.ledger.runs(run_id=run.run_id)
         if now.state == SENDING:
             return SENDING if open_records else SETTLED

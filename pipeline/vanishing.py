@@ -48,7 +48,9 @@ DELETES: Final[Mapping[Kind, Phase]] = {
 }
 """Which phase removes which kind; in the order of removal, what hangs on something first."""
 
-COST: Final = "A customer whose user is removed loses this month's compensation; what is removed cannot be brought back."
+COST: Final = (
+    "A customer whose user is removed loses this month's compensation; what is removed cannot be brought back."
+)
 """What a person must know before approving."""
 LISTED: Final = 20
 """Vanished records named in a summary; the rest is counted."""

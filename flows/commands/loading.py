@@ -18,12 +18,23 @@ Approve = Annotated[
     ),
 ]
 
+DeleteVanished = Annotated[
+    bool,
+    typer.Option(
+        "--delete-vanished",
+        help="Also remove what full exports have not named for long enough. Needs --approve; a removed user "
+        "loses this month's compensation.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Make the commands of this module known."""
     sample = "data/samples/kunder-300.csv --profile nordkraft"
     app.command(epilog=example(f"meterfeed quality {sample}"))(quality)
-    app.command(epilog=example(f"meterfeed plan {sample}"))(plan)
+    app.command(epilog=example(f"meterfeed plan {sample}", f"meterfeed plan {sample} --delete-vanished"))(
+        plan
+    )
     app.command(epilog=example(f"meterfeed sync {sample}"))(sync)
 
 
@@ -32,20 +43,35 @@ def quality(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet:
     _load("quality", exports, profile, as_json=as_json, quiet=quiet, needs=Needs.NOTHING)
 
 
-def plan(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def plan(
+    exports: Exports,
+    profile: Profiles,
+    delete_vanished: DeleteVanished = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Show what would be created, updated, left alone or vanish, and how long it would take; send nothing."""
-    _load("plan", exports, profile, as_json=as_json, quiet=quiet)
+    _load("plan", exports, profile, as_json=as_json, quiet=quiet, delete_vanished=delete_vanished)
 
 
 def sync(
     exports: Exports,
     profile: Profiles,
     approve: Approve = None,
+    delete_vanished: DeleteVanished = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Plan and apply: the main job. Running it again sends nothing that has arrived already."""
-    _load("sync", exports, profile, as_json=as_json, quiet=quiet, approve=approve)
+    _load(
+        "sync",
+        exports,
+        profile,
+        as_json=as_json,
+        quiet=quiet,
+        approve=approve,
+        delete_vanished=delete_vanished,
+    )
 
 
 def _load(
@@ -57,6 +83,7 @@ def _load(
     quiet: bool,
     needs: Needs = Needs.API,
     approve: str | None = None,
+    delete_vanished: bool = False,
 ) -> None:
     async def work(session: Session) -> Summary:
         from flows.wiring import carry_out
@@ -66,6 +93,7 @@ def _load(
             exports=exports,
             profiles=profiles,
             approve=approve,
+            delete_vanished=delete_vanished,
             settings=session.settings,
             notice=session.notice,
             stopping=lambda: session.stop.requested,

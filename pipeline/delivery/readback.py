@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from msgspec import UNSET
 
+from pipeline.conflicts import VEHICLE
 from pipeline.delivery.answers import (
     HeldLocation,
     MalformedAnswer,
@@ -33,7 +34,6 @@ from pipeline.delivery.calls import (
 )
 from pipeline.delivery.classifier import Expectation, Ruling, Verdict
 from pipeline.delivery.comparing import held_meter_points, same_location, same_resource
-from pipeline.conflicts import VEHICLE
 from pipeline.holdings import DELETED, RELEASED
 from pipeline.joining import has_joined, joins
 from pipeline.phases import MANNERS, Phase
