@@ -15,10 +15,15 @@ from flows.commands.options import AsJson, example
 from flows.conduct import Session, conduct
 from flows.endings import usage_ending
 from flows.settings import Needs, Settings
+from schemas.masking import masked_name
 from schemas.outcomes import Exit
 from schemas.summary import Artifacts, Summary
 
 SUMMARY_FILE: Final = "summary.json"
+RUNS_TOLD: Final = 40
+"""Values of a figure that a trend shows, the newest."""
+PROFILES_TOLD: Final = 12
+"""Profiles whose trends are told, the most recently used."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +42,21 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs of this data directory, newest first."""
+    """List the runs of this data directory, newest first, and how the figures of each profile went.
+
+    A figure far from what that profile's runs usually show is marked as unusual.
+    """
 
     async def work(session: Session) -> Summary:
         listed = _listed(session.settings)[:limit]
         verdict = f"{len(listed)} runs." if listed else "No run yet."
         return Summary(
-            None, "runs", session.settings.environment.value, Exit.OK, verdict, extra={"runs": listed}
+            None,
+            "runs",
+            session.settings.environment.value,
+            Exit.OK,
+            verdict,
+            extra={"runs": listed, "trends": _trends(session.settings.data_dir)},
         )
 
     conduct("runs", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_runs)
@@ -143,6 +156,34 @@ def _listed(settings: Settings) -> list[dict[str, Any]]:
     return sorted(lines.values(), key=lambda line: (line["started_at"] or "", line["run_id"]), reverse=True)
 
 
+def _trends(data_dir: Path) -> list[dict[str, Any]]:
+    """What is followed over the runs of each profile, the most recently used profile first; oldest run first."""
+    from connectors.reports.trends import load_runs, trends
+
+    return [
+        {
+            "profile": trend.profile,
+            "environment": trend.environment,
+            "runs": len(trend.runs),
+            "measures": [
+                {
+                    "key": measure.key,
+                    "label": masked_name(measure.label),
+                    "unit": measure.unit,
+                    "latest": measure.latest,
+                    "usual": measure.usual,
+                    "unusual": bool(measure.odd and measure.odd[-1]),
+                    "earlier_unusual": sum(measure.odd[:-1]),
+                    "values": list(measure.values[-RUNS_TOLD:]),
+                }
+                for measure in trend.measures
+            ],
+        }
+        for trend in trends(load_runs(data_dir))[:PROFILES_TOLD]
+        if len(trend.runs) > 1
+    ]
+
+
 def _summaries(data_dir: Path) -> Iterator[dict[str, Any]]:
     """The summary of every run folder, with the folder's name; what is no summary is passed over."""
     for path in sorted(data_dir.glob(f"*/{SUMMARY_FILE}")):
@@ -230,8 +271,36 @@ def _show_runs(summary: Summary) -> None:
             *(n.replace("_", " ") for n in records),
         )
         console.show_table(headings, lines)
+        for trend in summary.extra.get("trends", []):
+            _show_trend(trend)
     if not lines or summary.error:
         console.show_summary(summary)
+
+
+def _show_trend(trend: Mapping[str, Any]) -> None:
+    from connectors.reports.index_page import figure_text
+    from connectors.reports.trends import terminal_sparkline
+
+    profile = trend["profile"] or "no profile"
+    console.show_line("")
+    console.show_line(f"{profile} ({trend['environment']}), {trend['runs']} runs, the latest on the right")
+    lines = [
+        [
+            measure["label"].replace("_", " "),
+            terminal_sparkline(measure["values"]),
+            figure_text(measure["latest"], measure["unit"]),
+            "" if measure["usual"] is None else f"usually {figure_text(measure['usual'], measure['unit'])}",
+            _unusual(measure),
+        ]
+        for measure in trend["measures"]
+    ]
+    console.show_table(("figure", "course", "latest", "", ""), lines)
+
+
+def _unusual(measure: Mapping[str, Any]) -> str:
+    earlier = measure["earlier_unusual"]
+    before = f"{earlier} earlier unusual" if earlier else ""
+    return "UNUSUAL" + (f", {before}" if before else "") if measure["unusual"] else before
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -165,7 +165,9 @@ class Sender:
         which = range(partitions) if self.lane == 0 else (self.lane - 1,)
         pieces = (self._plan.records(run_seq, phase, partition) for partition in which)
         for cut in self._cut(phase, pieces, start, canary=canary):
-            draft = Draft(run_seq, phase, self.lane, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame())
+            draft = Draft(
+                run_seq, phase, self.lane, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame()
+            )
             good, apart_from = apart(cut.records, missing, phase)
             held = [(reason, _holding(draft, records)) for reason, records in apart_from]
             if good.height and canary and cut.cursor == 0:
@@ -214,9 +216,7 @@ class Sender:
 
     async def _again(self, shipment: Shipment) -> None:
         """Send a chunk the ledger knows as planned, unless the run is ending or its bodies are lost."""
-        if self._over() or (
-            shipment.records["body"].null_count() and not MANNERS[shipment.phase].bodiless
-        ):
+        if self._over() or (shipment.records["body"].null_count() and not MANNERS[shipment.phase].bodiless):
             return
         await self._drive(await self.books.intend_again(shipment))
 

@@ -1,0 +1,54 @@
+"""`runs`: what was done, and how the figures of each profile went."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.test_trends import document, keep
+
+
+@pytest.fixture
+def week(tmp_path):
+    """Six ordinary nights of one profile and a bad one; one run of another."""
+    for day in range(1, 8):
+        keep(tmp_path / "runs", f"run-{day}", document(day, quarantined=900 if day == 7 else 10 + day % 2))
+    keep(tmp_path / "runs", "other", document(8, profile="fjord\x1b[31m"))
+    return tmp_path
+
+
+def test_trends_mark_what_is_unusual_against_the_profiles_own_history(meterfeed, week):
+    [trend] = meterfeed("runs", "--json").document["trends"]
+    assert ("nordkraft", 7) == (trend["profile"], trend["runs"])
+    measures = {measure["key"]: measure for measure in trend["measures"]}
+    assert {"held_back", "rule:coordinates_come_in_pairs"} == {
+        key for key, measure in measures.items() if measure["unusual"]
+    }
+    assert 7 == len(measures["rows.read"]["values"])
+    assert measures["held_back"]["usual"] < measures["held_back"]["latest"]
+
+
+def test_trends_are_drawn_on_a_terminal(meterfeed, week):
+    told = meterfeed("runs")
+    lines = {line.split("  ")[0].strip(): line for line in told.out.splitlines()}
+    assert "nordkraft (production), 7 runs, the latest on the right" in lines
+    held_back = next(line for line in told.out.splitlines() if "rows held back" in line)
+    assert "▁▁▁▁▁▁█" in held_back
+    assert held_back.rstrip().endswith("UNUSUAL")
+    assert "UNUSUAL" not in next(line for line in told.out.splitlines() if "rows read" in line)
+    assert "\x1b" not in told.out
+
+
+def test_one_run_makes_no_trend(meterfeed, tmp_path):
+    keep(tmp_path / "runs", "run-1", document(1))
+    told = meterfeed("runs")
+    assert "run-1" in told.out
+    assert "latest on the right" not in told.out
+
+
+def test_figures_not_known_leave_a_gap(meterfeed, tmp_path):
+    for day in range(1, 4):
+        content = document(day)
+        if day == 2:
+            content["rows"] = None
+        keep(tmp_path / "runs", f"run-{day}", content)
+    assert "▁ ▁" in next(line for line in meterfeed("runs").out.splitlines() if "rows read" in line)
