@@ -87,8 +87,8 @@ class SharedFolder:
         with _told(self.name):
             return float(self.system.modified(f"{self.path}/{MANIFEST}").timestamp())
 
-    def publish(self, spool: Spool, tables: Collection[str]) -> None:
-        """Copy tables of a finished spool here, unless they are here already.
+    def publish(self, spool: Spool, *, without: Collection[str]) -> None:
+        """Copy a finished spool here, but for some tables, unless it is here already.
 
         Raises:
             StorageError: they cannot be written.
@@ -100,7 +100,7 @@ class SharedFolder:
             self.system.makedirs(self.path, exist_ok=True)
             if "file" in self.system.protocol:
                 Path(self.path).chmod(0o700)
-            published = {name: files for name, files in spool.files().items() if name in tables}
+            published = {name: files for name, files in spool.files().items() if name not in without}
             for file in (file for files in published.values() for file in files):
                 self.system.put_file(str(spool.folder / file.name), f"{self.path}/{file.name}")
             manifest = {
@@ -199,8 +199,14 @@ def _told(name: str) -> Iterator[None]:
     except (StorageError, SettingsError):
         raise
     except (pa.ArrowException, KeyError, ValueError, TypeError):
-        raise StorageError(f"The shared spool of {name} is damaged.", cure="Run the export again.") from None
+        raise _damaged(name) from None
     except Exception as error:  # noqa: BLE001 - each store has its own exceptions
+        if type(error) is OSError and error.errno is None:  # PyArrow's own: a checksum or a header is not right
+            raise _damaged(name) from None
         raise StorageError(
             f"The shared spool of {name} cannot be used ({type(error).__name__}).", cure=CURE
         ) from None
+
+
+def _damaged(name: str) -> StorageError:
+    return StorageError(f"The shared spool of {name} is damaged.", cure="Run the export again.")

@@ -117,11 +117,11 @@ class FileRunShelf:
                 self._spool = SharedSpool.open(self._shared.folder(self.name))
         return self._spool
 
-    def publish(self, tables: Collection[str]) -> None:
-        """Put tables of the spool where the workers of all machines can read them."""
+    def publish(self, *, without: Collection[str]) -> None:
+        """Put the spool where the workers of all machines can read it, but for these tables."""
         spool = self.spool()
         if self._shared is not None and isinstance(spool, Spool):
-            self._shared.folder(self.name).publish(spool, tables)
+            self._shared.folder(self.name).publish(spool, without=without)
 
     def drop_spool(self) -> None:
         """Remove the spool, wherever it lies."""

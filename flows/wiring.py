@@ -191,7 +191,7 @@ async def _crew(settings: Settings, world: World) -> AsyncIterator[Crew]:
                 yield Crew(ledger, journal, api, f"{socket.gethostname()}:{os.getpid()}")
 
 
-async def standing(settings: Settings) -> Standing | None:
+def standing(settings: Settings) -> Standing | None:
     """How far the run is that is shared at this moment; None when there is none."""
     with join_ledger(settings.ledger.get_secret_value(), identity=_identity(settings)) as ledger:
         return ledger.standing()

@@ -355,8 +355,8 @@ class RunShelf(Protocol):
         """Remove the spool: nothing needs it any more."""
         ...
 
-    def publish(self, tables: Collection[str]) -> None:
-        """Put these tables of the spool where the workers of all machines can read them."""
+    def publish(self, *, without: Collection[str]) -> None:
+        """Put the spool where the workers of all machines can read it, but for these tables."""
         ...
 
     def keep_aside(self, exports: Sequence[Export], marks: Sequence[pl.DataFrame]) -> None:

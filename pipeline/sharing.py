@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.crew import Crew
-from pipeline.delivery.books import Tally
+from pipeline.delivery.books import ABSORB_EVERY, Tally
 from pipeline.delivery.traffic import Traffic
 from pipeline.ending import summary_of
+from pipeline.holdings import MERGES
+from pipeline.intake import ROWS
 from pipeline.job import fingerprint
 from pipeline.order import Order, Ports
-from pipeline.phases import Phase
+from pipeline.phases import MANNERS, Phase
 from pipeline.plan import Plan
-from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
 from pipeline.ports import Notice, RowSpool, RunShelf, World
 from pipeline.session import Session, one_plan
 from schemas.errors import ApiUnavailable, MeterfeedError, SettingsError
@@ -39,14 +40,8 @@ POLL_SECONDS: Final = 0.5
 RENEWALS: Final = 4
 """How often a claim is renewed in the time it holds."""
 
-LETS_GO: Final = ("release_locations", "free_locations", "update_locations")
+LETS_GO: Final = frozenset({Phase.RELEASE_LOCATIONS, Phase.FREE_LOCATIONS, Phase.UPDATE_LOCATIONS})
 """After these phases, a meter point may be somebody else's."""
-
-REMOVES: Final = "delete_"
-"""How the phases begin that come when all else is done."""
-
-SHARED_TABLES: Final = (*(phase_table(phase) for phase in Phase), UNCHANGED, PROVENANCE)
-"""What of a spool the workers need, and a later start on another machine."""
 
 
 def steps_of(sizes: Mapping[Phase, int]) -> list[dict[Phase, int]]:
@@ -60,7 +55,7 @@ def steps_of(sizes: Mapping[Phase, int]) -> list[dict[Phase, int]]:
     for phase in Phase:
         if not sizes.get(phase, 0):
             continue
-        if phase.startswith(REMOVES) and not removing:
+        if MANNERS[phase].removes and not removing:
             steps.append({})
             removing = True
         steps[-1][phase] = sizes[phase]
@@ -99,7 +94,7 @@ async def _share(
     if not steps:
         return None
     try:
-        shelf.publish(SHARED_TABLES)
+        shelf.publish(without=[ROWS])
         async with ports.crew() as crew:
             worker = await Worker.of(crew, session.environment, ports)
             fence = session.ledger.fence
@@ -107,7 +102,7 @@ async def _share(
                 crew.ledger.post, run.run_seq, lanes=plan.partitions, steps=len(steps), fence=fence
             )
             try:
-                return await _see_through(worker)
+                return await _see_through(worker, session)
             finally:
                 crew.ledger.forget()
                 await crew.durable(crew.ledger.retract, run.run_seq, fence=fence)
@@ -115,13 +110,17 @@ async def _share(
         return error
 
 
-async def _see_through(worker: Worker) -> MeterfeedError | None:
-    """Work like any other until every partition is through, or the run must end and nobody is at work any more."""
+async def _see_through(worker: Worker, session: Session) -> MeterfeedError | None:
+    """Work like any other until every partition is through, or the run must end and nobody is at work any more.
+
+    Meanwhile what all have sent is folded into the holdings; the workers cannot do that.
+    """
     world, ports = worker.world, worker.ports
     while True:
         standing = await worker.crew.durable(worker.crew.ledger.standing)
         if standing is None:
             return ApiUnavailable("The partitions of this run are not on offer any more.")
+        await session.durable(session.ledger.absorb, MERGES, at_least=ABSORB_EVERY)
         world.notice(Notice("send", standing.done, standing.lanes, "partitions"))
         if standing.is_done:
             return None

@@ -10,7 +10,7 @@ Leases are measured by the clock of the database, which all workers share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -106,6 +106,10 @@ class SharedLedger(Ledger):
         """Chunks of the partition that is held, oldest first."""
         held = lane if self.held is None else self.held.lane
         return super().chunks(states=states, run_seq=run_seq, phase=phase, lane=held)
+
+    def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:  # noqa: ARG002  the run's to do
+        """Nothing: the run that shares folds what all its workers sent into the holdings."""
+        return 0
 
     # ------------------------------------------------------------ the run that shares
     def post(self, run_seq: int, *, lanes: int, steps: int, fence: int) -> None:

@@ -1,0 +1,110 @@
+"""The steps in which partitions are sent, troubles that travel, and turns that are leased."""
+
+from __future__ import annotations
+
+import asyncio
+
+from connectors.api.rate import LeasedTurns
+from pipeline.phases import Phase
+from pipeline.sharing import steps_of
+from schemas.errors import ApiUnavailable, GuardError
+from schemas.sharing import trouble_from_text, trouble_to_text
+
+
+def names(sizes: dict[Phase, int]) -> list[list[str]]:
+    return [[phase.value for phase in step] for step in steps_of(sizes)]
+
+
+def test_a_first_load_is_one_step_so_no_partition_waits_for_another():
+    sizes = {Phase.CREATE_USERS: 9, Phase.CREATE_LOCATIONS: 9, Phase.CREATE_VEHICLES: 1}
+    assert [["create_users", "create_locations", "create_vehicles"]] == names(sizes)
+
+
+def test_who_gives_a_meter_point_up_is_through_before_anybody_gets_it():
+    sizes = dict.fromkeys(Phase, 1)
+    steps = names(sizes)
+    place = {name: number for number, step in enumerate(steps) for name in step}
+    assert place["release_locations"] < place["free_locations"] < place["update_locations"]
+    assert place["update_locations"] < place["create_locations"]
+    assert list(Phase) == [name for step in steps for name in step]
+
+
+def test_what_removes_begins_a_step_of_its_own_and_empty_phases_are_in_none():
+    sizes = {
+        Phase.CREATE_LOCATIONS: 3,
+        Phase.UPDATE_LOCATIONS: 0,
+        Phase.DELETE_VEHICLES: 1,
+        Phase.DELETE_USERS: 2,
+    }
+    assert [["create_locations"], ["delete_vehicles", "delete_users"]] == names(sizes)
+    assert [] == names({})
+
+
+def test_trouble_arrives_as_the_error_it_was():
+    guard = trouble_from_text(trouble_to_text(GuardError("Too many.", guard="rejected", cure="Look.")))
+    assert isinstance(guard, GuardError)
+    assert ("Too many.", "Look.", "rejected") == (guard.message, guard.cure, guard.guard)
+    away = trouble_from_text(trouble_to_text(ApiUnavailable("Away.")))
+    assert (ApiUnavailable, "Away.", 15) == (type(away), away.message, away.exit_code)
+
+
+class Clock:
+    """A clock that sleeping moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Bank:
+    """Where all processes lease their turns."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.next = rate, 0.0
+
+    def for_clock(self, clock: Clock):
+        async def lease(count: int) -> float:
+            start = max(clock.now, self.next)
+            self.next = start + count / self.rate
+            return start - clock.now
+
+        return lease
+
+
+def test_two_processes_together_keep_the_rate():
+    bank = Bank(10.0)
+    taken: list[float] = []
+
+    async def all_turns() -> None:
+        clocks = [Clock(), Clock()]
+        turns = [
+            LeasedTurns(bank.for_clock(c), 10.0, monotonic=lambda c=c: c.now, sleep=c.sleep) for c in clocks
+        ]
+        for _ in range(50):
+            for clock, one in zip(clocks, turns, strict=True):
+                await one.turn()
+                taken.append(clock.now)
+
+    asyncio.run(all_turns())
+    assert 100 == len(taken)
+    for start in taken:
+        assert sum(start <= moment < start + 1.0 for moment in taken) <= 11
+
+
+def test_turns_that_were_not_taken_in_time_are_not_saved_up():
+    clock, bank = Clock(), Bank(100.0)
+    turns = LeasedTurns(bank.for_clock(clock), 100.0, monotonic=lambda: clock.now, sleep=clock.sleep)
+
+    async def after_a_break() -> list[float]:
+        await turns.turn()
+        clock.now = 60.0
+        moments = []
+        for _ in range(30):
+            await turns.turn()
+            moments.append(clock.now)
+        return moments
+
+    moments = asyncio.run(after_a_break())
+    assert moments[-1] - moments[0] >= 0.28
