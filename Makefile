@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types unit campaign bench clean help
+.PHONY: demo test lint types unit campaign bench audit coverage mutation clean help
 
 help:                ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -47,6 +47,17 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 
 campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one schedule
 	@SEED=$(SEED) CASE=$(CASE) MINUTES=$(MINUTES) $(BIN)/python -m tests.campaign
+
+audit: $(VENV)/.dev       ## known vulnerabilities of the pinned packages; says so when nobody could be asked
+	@$(PIP) install --constraint constraints.txt --editable '.[audit]'
+	@$(BIN)/python -m tests.security.audit
+
+coverage: $(VENV)/.dev    ## branch coverage of ledger, classifier, sender and guards; fails below 100 %
+	@$(BIN)/python -m tests.coverage
+
+mutation: $(VENV)/.dev    ## would the tests notice a change in those? fails below 90 % (MODULES='guards sender')
+	@$(PIP) install --constraint constraints.txt --editable '.[mutation]'
+	@$(BIN)/python -m tests.mutation $(MODULES)
 
 clean:                    ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

@@ -102,7 +102,7 @@ def render(template: str, **context: Any) -> bytes:
         AccountError: it is larger than a page may be, which is a bug: every list has its cap.
     """
     style, policy = _style()
-    page = _environment().get_template(template).render(style=Markup(style), policy=policy, **context)  # noqa: S704
+    page = _environment().get_template(template).render(style=Markup(style), policy=policy, **context)  # noqa: S704  our own style
     content = page.encode("utf-8", errors="replace")
     if len(content) >= PAGE_LIMIT:
         raise AccountError(
