@@ -29,10 +29,11 @@ class MeterfeedAccount(Block):
     client_id: SecretStr | None = Field(default=None, description="The OAuth2 client.")
     client_secret: SecretStr | None = Field(default=None, description="Its secret.")
     id_key: SecretStr | None = Field(default=None, description="Hex or text of at least 32 bytes.")
+    id_key_previous: SecretStr | None = Field(default=None, description="The keys before it, one to a line.")
     ledger: SecretStr | None = Field(default=None, description="SQLAlchemy URL of the ledger.")
 
 
-FIELDS: Final = ("base_url", "token_url", "client_id", "client_secret", "id_key", "ledger")
+FIELDS: Final = ("base_url", "token_url", "client_id", "client_secret", "id_key", "id_key_previous", "ledger")
 
 
 def overlaid(environ: Mapping[str, str], account: MeterfeedAccount) -> dict[str, str]:
@@ -73,6 +74,7 @@ async def save_account(name: str, settings: Settings) -> None:
         client_id=_hidden(settings.client_id),
         client_secret=_hidden(settings.client_secret),
         id_key=_hidden(settings.id_key),
+        id_key_previous=_hidden("\n".join(key.get_secret_value() for key in settings.id_key_previous) or None),
         ledger=_hidden(settings.ledger),
     )
     await block.asave(name, overwrite=True)

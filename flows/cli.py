@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import loading, looking, proposing, serving, settling, trying
+from flows.commands import keeping, loading, looking, proposing, serving, settling, trying
 
 app = typer.Typer(
     name="meterfeed",
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local variables
     rich_markup_mode="rich",
 )
-for family in (trying, proposing, loading, settling, looking, serving):
+for family in (trying, proposing, loading, settling, looking, keeping, serving):
     family.register(app)
 
 

@@ -92,6 +92,7 @@ class Settings:
         client_id: OAuth2 client; None as above.
         client_secret: OAuth2 secret; None as above.
         id_key: the secret key of record ids; None as above. `id_key_text()` gives its one spelling.
+        id_key_previous: the keys before it, under which customers may still be held; oldest first.
         chunk_size: records per batch request, at most.
         concurrency: requests in flight, at most.
         rate: requests per second, at most; None for no limit of ours.
@@ -116,13 +117,18 @@ class Settings:
     shared: str | None = None
     lease: float = 60.0
     webhook_url: Secret | None = None
+    id_key_previous: tuple[Secret, ...] = ()
 
     def id_key_text(self) -> str:
         """The id key in one spelling: hex in lower case, other text as it is."""
         if self.id_key is None:
             raise SettingsError("METERFEED_ID_KEY is not set.", cure=CURE)
-        text = self.id_key.get_secret_value()
-        return text.lower() if _is_hex_key(text) else text
+        return _one_spelling(self.id_key)
+
+    def former_key_texts(self) -> tuple[str, ...]:
+        """The id keys before this one, oldest first, in one spelling; the one in use is not among them."""
+        now = None if self.id_key is None else _one_spelling(self.id_key)
+        return tuple(text for text in map(_one_spelling, self.id_key_previous) if text != now)
 
 
 CURE: Final = "docs/configuration.md lists every setting; `meterfeed sandbox` prints a set to try with."
@@ -184,6 +190,15 @@ def _secret(text: str) -> Secret:
 
 def _is_hex_key(text: str) -> bool:
     return len(text) >= 2 * ID_KEY_BYTES and _HEX.fullmatch(text) is not None
+
+
+def _one_spelling(key: Secret) -> str:
+    text = key.get_secret_value()
+    return text.lower() if _is_hex_key(text) else text
+
+
+def _id_keys(text: str) -> tuple[Secret, ...]:
+    return tuple(_id_key(line.strip()) for line in text.splitlines() if line.strip())
 
 
 def _id_key(text: str) -> Secret:
@@ -258,6 +273,7 @@ SPEC: Final = (
     Setting("METERFEED_CLIENT_ID", _text, Needs.API, from_file=True),
     Setting("METERFEED_CLIENT_SECRET", _secret, Needs.API, from_file=True),
     Setting("METERFEED_ID_KEY", _id_key, Needs.API, from_file=True),
+    Setting("METERFEED_ID_KEY_PREVIOUS", _id_keys, from_file=True),
     Setting("METERFEED_LEDGER", _ledger, from_file=True),
     Setting("METERFEED_DATA_DIR", lambda text: Path(text).expanduser().absolute()),
     Setting("METERFEED_CHUNK_SIZE", _whole_between(1, 10_000)),
@@ -275,6 +291,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
     "concurrency": 8,
     "rate": None,
     "settle": 30.0,
+    "id_key_previous": (),
     "lease": 60.0,
 }
 

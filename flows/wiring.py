@@ -33,7 +33,7 @@ from pipeline.order import Opened, Order, Ports
 from pipeline.ports import Api, Durable, LedgerBook, Notice, World
 from pipeline.session import InterruptedEarly
 from schemas.errors import SettingsError
-from schemas.ledger import Identity
+from schemas.ledger import FormerKey, Identity
 from schemas.profile import Profile
 from schemas.sharing import Standing
 from schemas.summary import Summary
@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "backfill": story.backfill,
     "adopt": upkeep.adopt,
     "reconcile": upkeep.reconcile,
+    "relink": upkeep.relink,
     "move": upkeep.move,
     "erase": upkeep.erase,
     "purge": upkeep.purge,
@@ -133,6 +134,7 @@ def ports_of(
         shelf=FileShelf(settings.data_dir, None if settings.shared is None else SharedRoot(settings.shared)),
         reference=load_reference(),
         key=NO_KEY if settings.id_key is None else settings.id_key_text(),
+        former_keys=settings.former_key_texts(),
         ledger=lambda: _ledger(settings, world, command),
         api=lambda: _api(settings, world),
         chunk_records=settings.chunk_size,
@@ -219,9 +221,13 @@ async def _api(settings: Settings, world: World, turns: LeasedTurns | None = Non
 
 def _identity(settings: Settings) -> Identity:
     """Whose ledger this is. The client id is named by a keyed hash, so the ledger does not give it away."""
+
+    def tenant_under(key: str) -> str:
+        return hmac.new(key.encode(), (settings.client_id or "").encode(), hashlib.sha256).hexdigest()[:16]
+
     key = settings.id_key_text()
-    tenant = hmac.new(key.encode(), (settings.client_id or "").encode(), hashlib.sha256).hexdigest()[:16]
-    return Identity(tenant=tenant, base_url=settings.base_url or "", key=fingerprint(key))
+    former = tuple(FormerKey(fingerprint(one), tenant_under(one)) for one in settings.former_key_texts())
+    return Identity(tenant_under(key), settings.base_url or "", fingerprint(key), former)
 
 
 def place_of_test_area(settings: Settings, number: int) -> tuple[float, float]:

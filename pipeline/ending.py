@@ -372,6 +372,8 @@ def _absent(plan: Plan) -> dict[str, Any]:
         ]
         if plan.removals:
             told["vanished"]["cost"] = facts["cost"]
+    if "former_key_customers" in plan.facts:
+        told["former_key_customers"] = plan.facts["former_key_customers"]
     if plan.facts.get("returning"):
         told["returning"] = plan.facts["returning"]
     return told

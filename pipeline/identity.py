@@ -25,6 +25,9 @@ from schemas.outcomes import Kind
 SEPARATOR = "\x1f"
 """Stands between the parts of a natural key. No part holds it: controls never pass the rules on ids."""
 
+ID_KEY = "id_key"
+"""Column that says under which key the ids of a row's customer are made, where there is a choice."""
+
 DIGEST_LENGTH = 32
 """Hex digits kept of a digest: 128 bits, as many as a UUID has."""
 
@@ -41,15 +44,23 @@ class Identity:
         ids: "hmac" (default) or "as-is".
         unicode: "NFC" composes look-alike spellings of a natural key into one before anything else;
             "as-is" and "refuse" leave it alone (the latter is a rule on rows, settled before).
+        former: keys that came before, for customers who are held under one of them. Where there are any, rows
+            have a column `id_key` (`partition.to_spool`): 0 for `key`, n for the n-th of these.
+        held_users: `partition.user_key` of every user that is held (UInt64), where `former` names any.
+        ledger_key: the first key of the ledger; empty: `key`. What never leaves the ledger, digests of content and
+            keys of meter points, is made with it for ever, so that it can be compared after a change of keys.
     """
 
     key: str = field(repr=False)
     ids: Literal["hmac", "as-is"] = "hmac"
     unicode: Literal["NFC", "as-is", "refuse"] = "NFC"
+    former: tuple[str, ...] = field(default=(), repr=False)
+    held_users: pl.Series | None = field(default=None, repr=False, compare=False)
+    ledger_key: str = field(default="", repr=False)
 
     def user_id(self, user: pl.Expr) -> pl.Expr:
-        """The id of a customer, from the natural key."""
-        return self._id(Kind.USER, user)
+        """The id of a customer, from the natural key, under the key in use."""
+        return self.id_under(self.key, Kind.USER, user)
 
     def location_id(self, user: pl.Expr, place: pl.Expr) -> pl.Expr:
         """The id of a location of this customer; `place` is its natural key (see `partition.RowShape`)."""
@@ -65,17 +76,30 @@ class Identity:
         return first_half.str.to_integer(base=16, dtype=pl.UInt64)
 
     def _id(self, kind: Kind, *parts: pl.Expr) -> pl.Expr:
+        """Under the key of the row's customer."""
+        made = self.id_under(self.key, kind, *parts)
+        for number, key in enumerate(self.former, start=1):
+            made = pl.when(pl.col(ID_KEY) == number).then(self.id_under(key, kind, *parts)).otherwise(made)
+        return made
+
+    def id_under(self, key: str, kind: Kind, *parts: pl.Expr) -> pl.Expr:
+        """The id of a record under one of the keys; the last part itself where ids are taken as they are."""
         if self.ids == "as-is":
             return parts[-1]
         # On a series, not an expression: DataFrame.select would compute the HMAC once for each slice of it.
-        hmac_hex = self.hmac(pl.lit(kind.value), *parts)
-        return hmac_hex.map_batches(_uuid8, return_dtype=pl.String, is_elementwise=True)
+        return _hmac(key, pl.lit(kind.value), *parts).map_batches(
+            _uuid8, return_dtype=pl.String, is_elementwise=True
+        )
 
     def hmac(self, *parts: pl.Expr) -> pl.Expr:
-        """HMAC-SHA-256 of the parts with U+001F between them, as 64 hex digits."""
-        message = pl.concat_str(*parts, separator=SEPARATOR) if len(parts) > 1 else parts[0]
-        digest: pl.Expr = message.chash.hmac_sha256(key=self.key)  # type: ignore[attr-defined]
-        return digest
+        """What the ledger knows the parts by: HMAC-SHA-256 with U+001F between them, as 64 hex digits."""
+        return _hmac(self.ledger_key or self.key, *parts)
+
+
+def _hmac(key: str, *parts: pl.Expr) -> pl.Expr:
+    message = pl.concat_str(*parts, separator=SEPARATOR) if len(parts) > 1 else parts[0]
+    digest: pl.Expr = message.chash.hmac_sha256(key=key)  # type: ignore[attr-defined]
+    return digest
 
 
 def record_digest(identity: Identity, kind: Kind) -> pl.Expr:

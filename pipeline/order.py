@@ -55,6 +55,7 @@ class Ports:
         shelf: where runs keep their files.
         reference: country outlines and test areas.
         key: the tenant's secret for ids; any text where nothing is sent.
+        former_keys: those it had before, oldest first.
         ledger: opens the ledger as its one writer, with the way to run operations on it.
         api: opens a connection to the API.
         stopping: whether somebody asked the run to end.
@@ -68,6 +69,7 @@ class Ports:
     shelf: Shelf
     reference: Reference
     key: str = field(repr=False)
+    former_keys: tuple[str, ...] = field(default=(), repr=False, kw_only=True)
     ledger: Callable[[], AbstractAsyncContextManager[tuple[LedgerBook, Durable]]] | None = None
     api: Callable[[], AbstractAsyncContextManager[Api]] | None = None
     chunk_records: int = 1000

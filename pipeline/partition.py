@@ -13,8 +13,9 @@ from typing import Final, Self
 
 import polars as pl
 
-from pipeline.identity import SEPARATOR, Identity, natural_key
+from pipeline.identity import ID_KEY, SEPARATOR, Identity, natural_key
 from schemas.errors import AccountError
+from schemas.outcomes import Kind
 from schemas.ledger import BUCKETS
 from schemas.profile import CANONICAL, Profile
 
@@ -121,9 +122,29 @@ def to_spool(valid_rows: pl.DataFrame, shape: RowShape, identity: Identity) -> p
     rows = valid_rows.with_columns(respelled).with_columns(place.alias("place"), *_marks(shape))
     if identity.ids == "hmac":
         rows = rows.with_columns(identity.user_id(pl.col("user")).alias("user_id"))
+        if identity.former:
+            rows = _under_held_keys(rows, identity)
     rows = rows.with_columns(user_key(wire_user(rows)).alias(USER_KEY))
     spent = [name for name in rows.columns if name == "location" or name.startswith("key:")]
     return rows.drop(spent).with_columns(bucket(pl.col(USER_KEY)).alias("bucket"))
+
+
+def _under_held_keys(rows: pl.DataFrame, identity: Identity) -> pl.DataFrame:
+    """Give customers who are held under a former key the id they are held under; adds `id_key`."""
+    assert identity.held_users is not None
+    held = identity.held_users.implode()
+    under = {
+        f"under_{number}": identity.id_under(key, Kind.USER, pl.col("user"))
+        for number, key in enumerate(identity.former, start=1)
+    }
+    rows = rows.with_columns(**under)
+    names = ["user_id", *under]
+    number = pl.coalesce(
+        *(pl.when(user_key(pl.col(name)).is_in(held)).then(n) for n, name in enumerate(names)), pl.lit(0)
+    )
+    rows = rows.with_columns(number.cast(pl.UInt8).alias(ID_KEY))
+    chosen = pl.coalesce(*(pl.when(pl.col(ID_KEY) == n).then(name) for n, name in enumerate(names)))
+    return rows.with_columns(chosen.alias("user_id")).drop(*under)
 
 
 def wire_user(rows: pl.DataFrame) -> pl.Expr:

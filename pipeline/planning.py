@@ -12,7 +12,7 @@ import polars as pl
 
 from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.holdings import HOLDING_COLUMNS, KEY
-from pipeline.identity import Identity
+from pipeline.identity import ID_KEY, Identity
 from pipeline.intake import SPARED
 from pipeline.joining import joined
 from pipeline.partition import buckets_of, wire_user
@@ -79,6 +79,7 @@ class _Draft:
     counts: dict[Kind, KindPlan] = field(default_factory=dict)
     sizes: dict[Phase, int] = field(default_factory=dict)
     users: int = 0
+    former: int = 0
     body_bytes: Counter[str] = field(default_factory=Counter)
     wanted: list[pl.DataFrame] = field(default_factory=list)
     updated: list[pl.DataFrame] = field(default_factory=list)
@@ -142,12 +143,16 @@ def make_plan(
             if over():
                 break
             judged.take_folded(rows, folded)
+            if ID_KEY in rows.columns:
+                draft.former += rows.filter(pl.col(ID_KEY) > 0)["user_id"].n_unique()
             _plan_partition(spool, partition, rows, folded, holdings, full, judged.corrections, memory, draft)
             world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
     moved, reported = _plan_handovers(spool, holdings, full, draft)
     facts: dict[str, Any] = {"bytes": dict(draft.body_bytes)}
     if full and absence is not None:
         facts["vanished"] = _plan_removals(spool, holdings, memory, absence, judged.blind, full, draft)
+    if identity.former:
+        facts["former_key_customers"] = draft.former
     if draft.returning:
         facts["returning"] = dict(draft.returning)
     digest = plan_digest(

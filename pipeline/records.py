@@ -31,7 +31,7 @@ from pipeline.conflicts import (
     differing_locations,
     ownership_violations,
 )
-from pipeline.identity import Identity, record_digest
+from pipeline.identity import ID_KEY, Identity, record_digest
 from pipeline.intake import ROWS
 from pipeline.partition import METER_POINT_KEY, USER_KEY, bucket, user_key, wire_user
 from pipeline.ports import RowSpool
@@ -279,7 +279,7 @@ def _users(rows: pl.DataFrame) -> pl.DataFrame:
 def _locations(rows: pl.DataFrame, identity: Identity) -> pl.DataFrame:
     located = rows.filter(pl.col("place").is_not_null()) if rows["place"].null_count() else rows
     groups = _Groups.of(located, "user", "place")
-    content = ("location_type", "latitude", "longitude")
+    content = ("location_type", "latitude", "longitude", *_id_key(rows))
     locations = groups.first_rows("user", "user_id", USER_KEY, "place", *content)
     for name, lists in (("meter_point", "meter_points"), (METER_POINT_KEY, "meter_point_keys")):
         unique = _sorted_unique(groups.lists(located[name]), located[METER_POINT_KEY])
@@ -349,7 +349,7 @@ def _sorted_unique(lists: pl.Series, keys: pl.Series) -> pl.Series:
 def _resources(rows: pl.DataFrame, kind: Kind, identity: Identity) -> pl.DataFrame:
     """Resources or vehicles. One that rows put behind two meters goes without a meter point."""
     resources = rows.group_by("user", "resource", maintain_order=True).agg(
-        pl.col("user_id", USER_KEY, "resource_type").first(),
+        pl.col("user_id", USER_KEY, "resource_type", *_id_key(rows)).first(),
         pl.col("place", "meter_point").min(),
         (pl.col("meter_point").min() == pl.col("meter_point").max()).alias("one_meter"),
         pl.col("row").min(),
@@ -362,6 +362,11 @@ def _resources(rows: pl.DataFrame, kind: Kind, identity: Identity) -> pl.DataFra
         pl.when(hangs).then(place_id).alias("location_id"),
         pl.when(hangs & pl.col("one_meter")).then("meter_point").alias("meter_point"),
     )
+
+
+def _id_key(rows: pl.DataFrame) -> list[str]:
+    """The column that chooses a customer's id key, where there is a choice."""
+    return [ID_KEY] if ID_KEY in rows.columns else []
 
 
 def _record(made: pl.DataFrame, kind: Kind, folding: Folding) -> pl.DataFrame:

@@ -56,8 +56,9 @@ async def quality(order: Order, ports: Ports) -> Summary:
     opened = ports.open_exports(order.exports, order.profiles)
     with ports.shelf.fresh("quality", now=ports.world.now()) as shelf:
         start = begun(order.command, order.environment, shelf.name, opened, ports.world)
-        judged = _judge(order, ports, opened, shelf)
-        make_plan(judged, _identity(opened, ports), nothing_held, world=ports.world, over=ports.stopping)
+        identity = _identity(opened, ports)
+        judged = _judge(order, ports, opened, shelf, identity)
+        make_plan(judged, identity, nothing_held, world=ports.world, over=ports.stopping)
         checks = _row_checks(judged, opened, History())
         summary = judged_only(start, judged, checks, opened, shelf, ports.world)
         shelf.drop_spool()
@@ -180,14 +181,14 @@ def _identity(opened: Opened, ports: Ports) -> Identity:
     return identity_of([profile for _, profile in opened], ports.key)
 
 
-def _judge(order: Order, ports: Ports, opened: Opened, shelf: RunShelf) -> Judged:
+def _judge(order: Order, ports: Ports, opened: Opened, shelf: RunShelf, identity: Identity) -> Judged:
     """Every row of every export, read once and judged; the good ones spooled by customer."""
     return judge_exports(
         [export for export, _ in opened],
         [profile for _, profile in opened],
         environment=order.environment,
         reference=ports.reference,
-        identity=_identity(opened, ports),
+        identity=identity,
         spool=shelf.new_spool(
             partitions_for([export for export, _ in opened], shared=ports.crew is not None)
         ),
@@ -200,12 +201,13 @@ async def _plan(
     order: Order, ports: Ports, session: Session, opened: Opened, job: Job, shelf: RunShelf
 ) -> tuple[Judged, Plan, list[GuardCheck]]:
     """Rows become records, records become changes; the whole of it lies in the spool before a byte is sent."""
+    identity = await session.durable(session.identity, _identity(opened, ports), with_users=True)
     with session.stage("judge"):
-        judged = _judge(order, ports, opened, shelf)
+        judged = _judge(order, ports, opened, shelf, identity)
     with session.stage("plan"):
         made = make_plan(
             judged,
-            _identity(opened, ports),
+            identity,
             session.ledger.holdings,
             world=ports.world,
             over=ports.stopping,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,8 @@ from pipeline.delivery.wire import Wire
 from pipeline.guards import History
 from pipeline.holdings import MERGES
 from pipeline.identity import Identity
-from pipeline.job import Job
+from pipeline.job import Job, fingerprint
+from pipeline.partition import user_key
 from pipeline.order import Opened, Ports
 from pipeline.phases import Phase
 from pipeline.plan import Plan
@@ -30,8 +31,8 @@ from pipeline.ports import Api, Durable, LedgerBook, RowSpool, RunShelf
 from schemas.details import GuardCheck, RunDetails, StageTime
 from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedError, StorageError
 from schemas.exchange import Answer, Call
-from schemas.ledger import ChunkRow, RunRow, SourceRow, State
-from schemas.outcomes import Exit
+from schemas.ledger import BUCKETS, ChunkRow, RunRow, SourceRow, State
+from schemas.outcomes import Exit, Kind
 from schemas.profile import GuardsSection
 from schemas.summary import Summary
 
@@ -56,6 +57,26 @@ class Session:
     key_fingerprint: str
     stages: list[StageTime] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------ keys
+    def identity(self, like: Identity | None = None, *, with_users: bool = False) -> Identity:
+        """How ids and digests are made so that they fit what the ledger holds.
+
+        Args:
+            like: with what a profile says of ids.
+            with_users: know who is held, which decides under which key a customer's ids are made.
+        """
+        keys = {fingerprint(key): key for key in (*self.ports.former_keys, self.ports.key)}
+        names = self.ledger.key_names()
+        first = keys[names[0]] if names else self.ports.key
+        made = replace(like or Identity(self.ports.key), ledger_key=first)
+        if not (with_users and self.ports.former_keys):
+            return made
+        pages = (self.ledger.holdings(Kind.USER.value, range(number, number + 1)) for number in range(BUCKETS))
+        held = [page.select(user_key(pl.col("id"))).to_series() for page in pages if page is not None]
+        if not held:
+            return made
+        return replace(made, former=self.ports.former_keys, held_users=pl.concat(held).sort())
 
     # ------------------------------------------------------------ the past
     async def sign_in(self) -> None:
@@ -299,7 +320,7 @@ class Session:
             tally: to go on with its sums.
             stopping: instead of the session's own.
         """
-        keys = Identity(self.ports.key)
+        keys = self.identity()
         sender = Sender(
             api=self.api,
             ledger=self.ledger,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from pipeline.planning import phase_table
 from pipeline.ports import Notice
 from pipeline.remote import Remote, drift
 from pipeline.session import Session
-from schemas.errors import GuardError
+from schemas.errors import ApiUnavailable, GuardError
 from schemas.ledger import BUCKETS, State
 from schemas.masking import masked_id
 from schemas.outcomes import Exit, Kind
@@ -40,6 +41,8 @@ DAY = 86_400.0
 """Seconds."""
 SAMPLE = 1000
 """Users a sample reads back."""
+RELINK_SHARE = 0.9
+"""Of the users a ledger knows, how many an API must hold to be the same tenant's; some may be gone for good reasons."""
 DRIFTS = ("missing", "different", "unexpected", "doubled")
 """How what is held can differ from what the ledger believes."""
 DRIFT_LISTED = 200
@@ -97,8 +100,7 @@ def _replace_holdings(session: Session, kind: Kind, whole: pl.DataFrame | None) 
 
 def _remote(session: Session, order: Order) -> Remote:
     profile = order.profiles[0] if order.profiles else None
-    identity = Identity(session.ports.key, profile.identity.ids if profile else "hmac")
-    return Remote(session.wire(), identity, profile.name if profile else "")
+    return Remote(session.wire(), session.identity(), profile.name if profile else "")
 
 
 # ------------------------------------------------------------------ reconcile
@@ -171,6 +173,38 @@ def _believed(session: Session, users: Sequence[str]) -> dict[Kind, pl.DataFrame
         found = [page.join(wanted, on="user_id", how="semi") for page in pages if page is not None]
         believed[kind] = pl.concat(found) if found else None
     return believed
+
+
+# ------------------------------------------------------------------ relink
+async def relink(order: Order, ports: Ports) -> Summary:
+    """Let the ledger follow its tenant to other credentials or another address.
+
+    Believed only when the API behind them holds what the ledger knows: of a sample of users nearly all must be there.
+
+    Raises:
+        GuardError: it is another tenant's API.
+    """
+    async with _session(order, ports) as session:
+        await session.sign_in()
+        wanted = await session.durable(_users_to_read, session, "sample")
+        reader = Reader(session.wire().ask, lambda _points: [])
+        there = 0
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            some = wanted[start : start + READ_AT_ONCE]
+            found = await asyncio.gather(*(reader.user_is_there(user) for user in some))
+            if Found.UNKNOWN in found:
+                raise ApiUnavailable("The users could not be read back.", cure="Nothing was changed. Start again later.")
+            there += found.count(Found.AS_SENT)
+            ports.world.notice(Notice("relink", start + len(some), len(wanted), "users"))
+            session.raise_if_stopping()
+        if there < RELINK_SHARE * len(wanted):
+            raise GuardError(
+                f"Of {len(wanted)} users the ledger knows, this API holds {there}: it is another tenant's.",
+                guard="relink",
+                cure="Check METERFEED_CLIENT_ID and METERFEED_BASE_URL. Nothing was changed.",
+            )
+        await session.durable(session.ledger.relink)
+        return summary_of("ledger", order.environment, ports.world, users_read=len(wanted), users_there=there)
 
 
 # ------------------------------------------------------------------ move

