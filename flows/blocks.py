@@ -74,7 +74,9 @@ async def save_account(name: str, settings: Settings) -> None:
         client_id=_hidden(settings.client_id),
         client_secret=_hidden(settings.client_secret),
         id_key=_hidden(settings.id_key),
-        id_key_previous=_hidden("\n".join(key.get_secret_value() for key in settings.id_key_previous) or None),
+        id_key_previous=_hidden(
+            "\n".join(key.get_secret_value() for key in settings.id_key_previous) or None
+        ),
         ledger=_hidden(settings.ledger),
     )
     await block.asave(name, overwrite=True)

@@ -15,8 +15,8 @@ import polars as pl
 
 from pipeline.identity import ID_KEY, SEPARATOR, Identity, natural_key
 from schemas.errors import AccountError
-from schemas.outcomes import Kind
 from schemas.ledger import BUCKETS
+from schemas.outcomes import Kind
 from schemas.profile import CANONICAL, Profile
 
 BUCKET_WIDTH: Final = 2**64 // BUCKETS

@@ -30,6 +30,8 @@ from pipeline.job import Job, fingerprint, job_of
 from pipeline.order import Opened, Order, Ports
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
+from pipeline.ports import Notice, RunShelf
+from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
 from pipeline.removing import (
     absence_of,
     note_absence,
@@ -37,8 +39,6 @@ from pipeline.removing import (
     refuse_a_used_approval,
     refuse_an_old_removal,
 )
-from pipeline.ports import Notice, RunShelf
-from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
 from pipeline.session import SETTLED, Session
 from pipeline.sharing import send_plan
 from schemas.details import GuardCheck

@@ -22,8 +22,8 @@ from pipeline.guards import History
 from pipeline.holdings import MERGES
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint
-from pipeline.partition import user_key
 from pipeline.order import Opened, Ports
+from pipeline.partition import user_key
 from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.planning import read_phase
@@ -72,7 +72,9 @@ class Session:
         made = replace(like or Identity(self.ports.key), ledger_key=first)
         if not (with_users and self.ports.former_keys):
             return made
-        pages = (self.ledger.holdings(Kind.USER.value, range(number, number + 1)) for number in range(BUCKETS))
+        pages = (
+            self.ledger.holdings(Kind.USER.value, range(number, number + 1)) for number in range(BUCKETS)
+        )
         held = [page.select(user_key(pl.col("id"))).to_series() for page in pages if page is not None]
         if not held:
             return made

@@ -19,7 +19,6 @@ from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.readback import Found, Reader
 from pipeline.ending import applied, summary_of
 from pipeline.holdings import KEY
-from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket_of
@@ -193,7 +192,9 @@ async def relink(order: Order, ports: Ports) -> Summary:
             some = wanted[start : start + READ_AT_ONCE]
             found = await asyncio.gather(*(reader.user_is_there(user) for user in some))
             if Found.UNKNOWN in found:
-                raise ApiUnavailable("The users could not be read back.", cure="Nothing was changed. Start again later.")
+                raise ApiUnavailable(
+                    "The users could not be read back.", cure="Nothing was changed. Start again later."
+                )
             there += found.count(Found.AS_SENT)
             ports.world.notice(Notice("relink", start + len(some), len(wanted), "users"))
             session.raise_if_stopping()
