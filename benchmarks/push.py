@@ -17,9 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -78,56 +75,16 @@ def write_records(path: Path, count: int) -> None:
 def ours(records: Path, port: int, work: Path) -> Found:
     import polars as pl
 
-    from connectors.api import ApiClient
-    from connectors.ledger import open_ledger
-    from connectors.ledger.journal import Journal
-    from flows.settings import Secret
-    from pipeline.delivery.sender import Sender
-    from pipeline.delivery.traffic import Traffic
-    from pipeline.holdings import MERGES
+    from benchmarks.delivery import deliver
     from pipeline.phases import Phase
     from pipeline.plan import PLAN_SCHEMA
-    from pipeline.ports import World
-    from schemas.ledger import Identity
-    from schemas.profile import GuardsSection
 
-    base = f"http://127.0.0.1:{port}/energy-coordination/v1"
-
-    async def deliver() -> tuple[dict[Any, int], float]:
-        world = World(time.time, time.monotonic, asyncio.sleep, random.random)
-        began = time.perf_counter()
-        plan = pl.read_parquet(records, columns=PLAN_SCHEMA.names())
-        with open_ledger(
-            f"sqlite:///{work}/ledger.sqlite", identity=Identity("t", base, "k"), now=0.0
-        ) as ledger:
-            run = ledger.begin_run(
-                command="bench",
-                environment="sandbox",
-                profiles="p",
-                job_digest="j",
-                stamp="20260101",
-                now=0.0,
-            )
-            client = ApiClient(base, f"http://127.0.0.1:{port}/token", "id", Secret("secret"))
-            async with client, Journal(ledger) as journal:
-                sender = Sender(
-                    api=client,
-                    ledger=ledger,
-                    world=world,
-                    durable=journal,
-                    read_plan=lambda _run, _phase, _partition: plan,
-                    traffic=Traffic(world, chunk_records=CHUNK, concurrency=CONCURRENCY),
-                    guards=GuardsSection(),
-                    settle_seconds=30.0,
-                    meter_point_keys=lambda _points: [],
-                )
-                await sender.deliver(run.run_seq, {Phase.CREATE_LOCATIONS: plan.height}, 1)
-                ledger.absorb(MERGES)
-            seconds = time.perf_counter() - began
-            return {state: n for _, state, _, n in ledger.account(run.run_seq)}, seconds
-
-    account, seconds = asyncio.run(deliver())
-    return {"sent": account["acknowledged"], "seconds": seconds}
+    began = time.perf_counter()
+    plan = pl.read_parquet(records, columns=PLAN_SCHEMA.names())
+    sent = asyncio.run(
+        deliver(plan, Phase.CREATE_LOCATIONS, port, work, chunk=CHUNK, concurrency=CONCURRENCY)
+    )
+    return {"sent": sent, "seconds": time.perf_counter() - began}
 
 
 # ------------------------------------------------------------------ the others
@@ -246,24 +203,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             print(json.dumps(SIDES[asked.side](asked.records, asked.port, Path(work))))
         return
-    with tempfile.TemporaryDirectory() as folder:
+
+    from benchmarks.delivery import echo_server
+
+    with tempfile.TemporaryDirectory() as folder, echo_server() as port:
         records = Path(folder) / "records.parquet"
         write_records(records, asked.locations)
-        server = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.echo_server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        try:
-            costs = alternating(
-                "benchmarks.push", list(SIDES), {"records": records, "port": port}, asked.rounds
-            )
-        finally:
-            server.kill()
-            server.wait()
+        costs = alternating("benchmarks.push", list(SIDES), {"records": records, "port": port}, asked.rounds)
     report(costs, asked)
 
 
