@@ -201,7 +201,7 @@ def _told(name: str) -> Iterator[None]:
     except (pa.ArrowException, KeyError, ValueError, TypeError):
         raise _damaged(name) from None
     except Exception as error:  # noqa: BLE001 - each store has its own exceptions
-        if type(error) is OSError and error.errno is None:  # PyArrow's own: a checksum or a header is not right
+        if type(error) is OSError and error.errno is None:  # PyArrow's own: a checksum is not right
             raise _damaged(name) from None
         raise StorageError(
             f"The shared spool of {name} cannot be used ({type(error).__name__}).", cure=CURE

@@ -39,7 +39,8 @@ from schemas.summary import Summary
 
 FINE: Final = (Exit.OK, Exit.DONE_WITH_REJECTS)
 PROGRESS_SECONDS: Final = 2.0
-Work = Callable[[Settings, Progress, Callable[[], bool]], Coroutine[Any, Any, Summary]]
+Stopping = Callable[[], Exit | None]
+Work = Callable[[Settings, Progress, Stopping], Coroutine[Any, Any, Summary]]
 
 
 async def carried_out(
@@ -61,7 +62,7 @@ async def carried_out(
         files: which of how many files this is, and since when, for the progress.
     """
 
-    async def work(settings: Settings, progress: Progress, stopping: Callable[[], bool]) -> Summary:
+    async def work(settings: Settings, progress: Progress, stopping: Stopping) -> Summary:
         from flows.wiring import carry_out
 
         if files is not None:
@@ -83,7 +84,7 @@ async def conducted(
     logs.configure(settings.data_dir, alone=True)
     progress = Progress(command)
 
-    async def watched(stopping: Callable[[], bool]) -> Summary:
+    async def watched(stopping: Stopping) -> Summary:
         try:
             return await work(settings, progress, stopping)
         except (Exception, asyncio.CancelledError) as error:  # the same
@@ -97,9 +98,9 @@ async def conducted(
         showing.cancel()
 
 
-async def _in_a_thread(work: Callable[[Callable[[], bool]], Coroutine[Any, Any, Summary]]) -> Summary:
+async def _in_a_thread(work: Callable[[Stopping], Coroutine[Any, Any, Summary]]) -> Summary:
     """The result of `work`; when the flow is told to end, so is the thread, and it is waited for."""
-    loop, stop = asyncio.get_running_loop(), threading.Event()
+    loop, asked = asyncio.get_running_loop(), list[Exit]()
     done: asyncio.Future[Summary] = loop.create_future()
 
     def tell(summary: Summary) -> None:
@@ -107,7 +108,7 @@ async def _in_a_thread(work: Callable[[Callable[[], bool]], Coroutine[Any, Any, 
             done.set_result(summary)
 
     def body() -> None:
-        summary = asyncio.run(work(stop.is_set))
+        summary = asyncio.run(work(lambda: asked[0] if asked else None))
         with suppress(RuntimeError):  # the loop of the flow is gone: nobody waits for an answer
             loop.call_soon_threadsafe(tell, summary)
 
@@ -115,8 +116,11 @@ async def _in_a_thread(work: Callable[[Callable[[], bool]], Coroutine[Any, Any, 
     thread.start()
     try:
         return await done
+    except BaseException as error:
+        # A cancellation in the UI, a worker that goes down: all but Ctrl-C come as a request to terminate.
+        asked.append(Exit.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Exit.TERMINATED)
+        raise
     finally:
-        stop.set()
         thread.join()
 
 

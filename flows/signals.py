@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Final, TypeVar
 
 from flows.endings import Interrupted, exit_of_signal
+from schemas.outcomes import Exit
 
 CAUGHT: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,6 +33,10 @@ class Stop:
     def requested(self) -> bool:
         """True from the first signal on."""
         return self.signal is not None
+
+    def asked(self) -> Exit | None:
+        """The exit code of the signal, from the first one on."""
+        return None if self.signal is None else exit_of_signal(self.signal)
 
 
 def run(work: Callable[[Stop], Awaitable[Result]], *, at_once: Callable[[int], None]) -> Result:

@@ -6,7 +6,6 @@ Parameters are names, paths and switches, never values: Prefect stores them in c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,17 @@ from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 
 from flows.artifact import summary_markdown
-from flows.conduct_flow import FINE, carried_out, conducted, name_after, report, run_name, state_of, told
+from flows.conduct_flow import (
+    FINE,
+    Stopping,
+    carried_out,
+    conducted,
+    name_after,
+    report,
+    run_name,
+    state_of,
+    told,
+)
 from flows.endings import usage_ending
 from flows.inbox import Waiting, look_into
 from flows.progress import Progress
@@ -52,7 +61,7 @@ async def look(inbox: str, environment: str, account: str | None) -> Waiting | S
     """What is new in the inbox; a summary when it cannot be told."""
     found: list[Waiting] = []
 
-    async def work(settings: Settings, _progress: Progress, _stopping: Callable[[], bool]) -> Summary:
+    async def work(settings: Settings, _progress: Progress, _stopping: Stopping) -> Summary:
         found.append(look_into(inbox, settings))
         return Summary(None, "sync", environment, Exit.OK, VERDICTS[Exit.OK])
 

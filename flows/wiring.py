@@ -34,12 +34,16 @@ from pipeline.ports import Api, Durable, LedgerBook, Notice, World
 from pipeline.session import InterruptedEarly
 from schemas.errors import SettingsError
 from schemas.ledger import FormerKey, Identity
+from schemas.outcomes import Exit
 from schemas.profile import Profile
 from schemas.sharing import Standing
 from schemas.summary import Summary
 
 NO_KEY: Final = "nothing is sent under this key, which is no secret"
 """What ids are made with where they stay on this machine and no key is set."""
+
+Stopping = Callable[[], Exit | bool | None]
+"""Whether somebody asked the run to end; by the exit code that says how, where it is known."""
 
 COMMANDS: Final = {
     "quality": story.quality,
@@ -54,8 +58,8 @@ COMMANDS: Final = {
     "move": upkeep.move,
     "erase": upkeep.erase,
     "purge": upkeep.purge,
-}
     "work": sharing.work,
+}
 """The commands that run through the pipeline."""
 
 
@@ -70,10 +74,10 @@ async def carry_out(
     run: str | None = None,
     place: tuple[float, float] | None = None,
     days: float = 30.0,
-    notice: Callable[[Notice], None] = lambda _notice: None,
     wait: float = 0.0,
     lane: int | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    notice: Callable[[Notice], None] = lambda _notice: None,
+    stopping: Stopping = lambda: None,
 ) -> Summary:
     """Carry out one command of the pipeline.
 
@@ -87,10 +91,10 @@ async def carry_out(
         run: a run, a plan or a record, for the commands that take one.
         place: latitude and longitude, for `move`.
         days: how long values are kept, for `purge`.
-        notice: told of progress.
         wait: seconds without work after which `work` ends.
         lane: the one partition `work` is to send, counted from 1.
-        stopping: whether somebody asked the run to end.
+        notice: told of progress.
+        stopping: whether somebody asked the run to end, and the exit code of how.
 
     Raises:
         MeterfeedError: what stopped it before there was an account.
@@ -106,9 +110,9 @@ async def carry_out(
         run=run,
         place=place,
         days=days,
-    )
         wait=wait,
         lane=lane,
+    )
     try:
         ports = ports_of(settings, notice=notice, stopping=stopping, command=command)
         return await COMMANDS[command](order, ports)
@@ -117,7 +121,7 @@ async def carry_out(
 
 
 def ports_of(
-    settings: Settings, *, notice: Callable[[Notice], None], stopping: Callable[[], bool], command: str = ""
+    settings: Settings, *, notice: Callable[[Notice], None], stopping: Stopping, command: str = ""
 ) -> Ports:
     """The world as these settings describe it, for a command; nothing is opened yet."""
     world = World(
@@ -140,10 +144,15 @@ def ports_of(
         chunk_records=settings.chunk_size,
         concurrency=settings.concurrency,
         settle_seconds=settings.settle,
-        stopping=stopping,
-    )
+        stopping=lambda: bool(stopping()),
+        interruption=lambda: _exit_of(stopping()),
         crew=None if settings.shared is None else lambda: _crew(settings, world),
         lease_seconds=settings.lease,
+    )
+
+
+def _exit_of(asked: Exit | bool | None) -> Exit:
+    return asked if isinstance(asked, Exit) else Exit.INTERRUPTED
 
 
 def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:
@@ -212,8 +221,8 @@ async def _api(settings: Settings, world: World, turns: LeasedTurns | None = Non
         sleep=world.sleep,
         random=world.random,
         rate=settings.rate,
-        max_connections=settings.concurrency,
         turns=turns,
+        max_connections=settings.concurrency,
     )
     async with client:
         yield client

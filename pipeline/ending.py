@@ -182,7 +182,7 @@ async def applied(
         shelf.write_table("outcomes", outcome_frames(session, run, plan, spool, files))
     found = account.exits(summary.rows, records.values()) | account.removal_exits(removals) | _of(trouble)
     if session.ports.stopping():
-        found.add(Exit.INTERRUPTED)
+        found.add(session.ports.interruption())
     if trouble is None and Exit.UNAVAILABLE in found and session.ports.stopping():
         found.discard(Exit.UNAVAILABLE)
     summary = _ended(summary, found, trouble, session.ports.world)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.crew import Crew
 from pipeline.ports import Api, Durable, Export, LedgerBook, Shelf, World
+from schemas.outcomes import Exit
 from schemas.profile import Profile
 from schemas.reference import Reference
 
@@ -59,6 +60,7 @@ class Ports:
         ledger: opens the ledger as its one writer, with the way to run operations on it.
         api: opens a connection to the API.
         stopping: whether somebody asked the run to end.
+        interruption: the exit code of how.
         crew: makes this process one of several workers; None where runs are not shared.
         lease_seconds: after how long without a sign of life a worker has lost its partition.
     """
@@ -76,5 +78,6 @@ class Ports:
     concurrency: int = 8
     settle_seconds: float = 30.0
     stopping: Callable[[], bool] = lambda: False
+    interruption: Callable[[], Exit] = lambda: Exit.INTERRUPTED
     crew: Callable[[], AbstractAsyncContextManager[Crew]] | None = None
     lease_seconds: float = 60.0

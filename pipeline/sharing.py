@@ -164,7 +164,7 @@ async def work(order: Order, ports: Ports) -> Summary:
             else:
                 await ports.world.sleep(POLL_SECONDS)
         told = {"partitions": worker.through, "lost": worker.lost, "records_settled": worker.tally.ended}
-        exits = {Exit.INTERRUPTED} if ports.stopping() else {Exit.OK}
+        exits = {ports.interruption()} if ports.stopping() else {Exit.OK}
         return summary_of("work", order.environment, ports.world, exits=exits, **told)
 
 

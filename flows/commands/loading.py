@@ -96,7 +96,7 @@ def _load(
             delete_vanished=delete_vanished,
             settings=session.settings,
             notice=session.notice,
-            stopping=lambda: session.stop.requested,
+            stopping=session.stop.asked,
         )
 
     conduct(command, work, as_json=as_json, needs=needs, quiet=quiet)

@@ -107,7 +107,7 @@ def work(
             wait=wait,
             lane=None if partition is None else partition + 1,
             notice=session.notice,
-            stopping=lambda: session.stop.requested,
+            stopping=session.stop.asked,
         )
 
     conduct("work", work, as_json=as_json, quiet=quiet)

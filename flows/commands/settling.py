@@ -104,7 +104,7 @@ def move(
             run=location,
             place=place,
             notice=session.notice,
-            stopping=lambda: session.stop.requested,
+            stopping=session.stop.asked,
         )
 
     conduct("move", work, as_json=as_json, quiet=quiet)
@@ -152,7 +152,7 @@ def _settle(command: str, *, as_json: bool, quiet: bool, **asked: Any) -> None:
             command,
             settings=session.settings,
             notice=session.notice,
-            stopping=lambda: session.stop.requested,
+            stopping=session.stop.asked,
             **asked,
         )
 

@@ -122,7 +122,7 @@ async def _demo(session: Session, rows: int) -> Summary:
                 profiles=[DEMO_PROFILE],
                 settings=settings,
                 notice=session.notice,
-                stopping=lambda: session.stop.requested,
+                stopping=session.stop.asked,
             )
 
         first = await sync()

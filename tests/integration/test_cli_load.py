@@ -189,6 +189,10 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes_it(meterfeed, tmp_
             process.send_signal(number)
             document = json.load(process.stdout)
         assert (process.returncode, document["exit_code"]) == (code, code)
+        [kept] = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("2*/summary.json")]
+        [run] = meterfeed("runs", "--json").document["runs"]
+        assert (code, document["verdict"]) == (kept["exit_code"], kept["verdict"])
+        assert code == run["exit_code"]
         assert_equations_hold(document)
         assert document["records"]["location"]["not_sent"]
         api.set_faults("none")
