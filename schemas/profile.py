@@ -255,6 +255,10 @@ class Profile(Section):
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ProfileError(f"{origin} is not TOML: {error}.", cure="Mend the line it names.") from None
+        except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+            raise ProfileError(
+                f"{origin} holds a number or a nesting that no profile needs.", cure="Give a profile."
+            ) from None
         wrong = [_unknown_sentence(path, known) for path, known in _take_unknown(document, cls)]
         try:
             profile = cls.model_validate(document)
