@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Traffic:
     size: ChunkSize = field(init=False)
     pace: Concurrency = field(init=False)
     _in_flight: int = 0
-    _free: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _not_before: float = 0.0
 
     def __post_init__(self) -> None:
@@ -88,10 +89,7 @@ class Traffic:
             ApiUnavailable: the breaker opened too often.
         """
         probe = await self._pass_gate(is_read=is_read, over=over)
-        while self._in_flight >= self.pace.limit:
-            self._free.clear()
-            await self._free.wait()
-        self._in_flight += 1
+        await self._turn()
         self.budget.requested()
         slot = Slot(self.world.monotonic(), probe, self.breaker)
         try:
@@ -101,8 +99,31 @@ class Traffic:
                 self.breaker.give_back()
             raise
         finally:
-            self._in_flight -= 1
-            self._free.set()
+            self._leave()
+
+    async def _turn(self) -> None:
+        """Wait for a place among the requests in flight. One place wakes one who waits, however many do."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the place was ours already
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Give free places to those who wait longest; the number of places may have changed."""
+        while self._waiting and self._in_flight < self.pace.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._in_flight += 1
+                turn.set_result(None)
 
     async def _pass_gate(self, *, is_read: bool, over: Callable[[], bool]) -> bool:
         """Wait until the breaker lets this request pass; True when it is the breaker's probe."""
