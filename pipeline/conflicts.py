@@ -33,6 +33,8 @@ RESOURCE_CONTENT: Final = "resource_has_one_content"
 RESOURCE_METER_POINT: Final = "resource_has_one_meter_point"
 RESOURCE_PLACE: Final = "resource_has_a_location"
 ROW_PLACE: Final = "row_names_its_location"
+USER_SPELLING: Final = "user_is_spelled_in_one_way"
+POINT_CROWD: Final = "coordinates_are_shared_by_few_customers"
 
 CROSS_ROW_RULES: Final = (
     METER_POINT_OWNER,
@@ -44,6 +46,8 @@ CROSS_ROW_RULES: Final = (
     RESOURCE_METER_POINT,
     RESOURCE_PLACE,
     ROW_PLACE,
+    USER_SPELLING,
+    POINT_CROWD,
 )
 
 RuleName: Final[pl.DataType] = pl.Enum(CROSS_ROW_RULES)

@@ -21,6 +21,7 @@ from pipeline.plan import KindPlan, Plan, claims, compare, handover, let_go, pha
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
 from pipeline.records import Folded, Folding, fold_all
+from pipeline.resemblance import Resemblance
 from pipeline.vanishing import (
     COST,
     DELETES,
@@ -138,15 +139,19 @@ def make_plan(
     folding = Folding(identity, policy, [profile.name for profile in profiles])
     full = [profile.name for profile in profiles if profile.export.kind == "full"]
     memory = _Memory.of(holdings)
+    shared_by = min(profile.coordinates.shared_by for profile in profiles)
+    alike = Resemblance(spool, shared_by=shared_by, test_areas=judged.test_areas)
     with closing(fold_all(spool, folding)) as folds:
         for partition, (rows, folded) in enumerate(folds):
             if over():
                 break
             judged.take_folded(rows, folded)
+            alike.add(rows)
             if ID_KEY in rows.columns:
                 draft.former += rows.filter(pl.col(ID_KEY) > 0)["user_id"].n_unique()
             _plan_partition(spool, partition, rows, folded, holdings, full, judged.corrections, memory, draft)
             world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
+    judged.take_late(alike.find())
     moved, reported = _plan_handovers(spool, holdings, full, draft)
     facts: dict[str, Any] = {"bytes": dict(draft.body_bytes)}
     if full and absence is not None:

@@ -22,7 +22,7 @@ from schemas.errors import ProfileError
 from schemas.masking import masked_ids
 from schemas.meter_points import SCHEMES
 from schemas.profile import Profile
-from schemas.reference import Reference
+from schemas.reference import Reference, TestArea
 from schemas.rules import CHECK_DIGIT, Rulebook
 from schemas.summary import RowCounts
 
@@ -66,6 +66,7 @@ class Judged:
         unreadable: `row, reason` of what could not be read.
         gauge: figures of the quality report.
         corrections: sources that are corrections of earlier exports.
+        test_areas: places where everybody may be.
     """
 
     tally: Tally
@@ -76,6 +77,7 @@ class Judged:
     profiles: Sequence[Profile]
     shapes: Sequence[RowShape]
     corrections: frozenset[int] = frozenset()
+    test_areas: tuple[TestArea, ...] = ()
     rule_notes: tuple[RuleNote, ...] = ()
     notes: list[str] = field(default_factory=list)
     blind: int = 0
@@ -93,6 +95,13 @@ class Judged:
             _count_rules(self.tally, folded.violations)
             self.violations.append(_with_masked_ids(folded.violations, rows.sort("row")))
             self.gauge.add_violations(folded.violations, rows)
+
+    def take_late(self, violations: pl.DataFrame) -> None:
+        """Add warnings that are known only when all customers have been seen."""
+        if violations.height:
+            _count_rules(self.tally, violations)
+            self.violations.append(violations.with_columns(pl.lit(None, pl.String).alias("masked_id")))
+            self.gauge.add_violations(violations)
 
     def violation_frames(self, files: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Broken rules as lines of `violations.parquet`."""
@@ -191,6 +200,7 @@ def judge_exports(
     files = [export.name for export in exports]
     gauge = _gauge(files, profiles, reference)
     judged = Judged(Tally(), spool, gauge, [], [], profiles, [RowShape.of(profile) for profile in profiles])
+    judged.test_areas = reference.test_areas
     judged.corrections = frozenset(export.index for export in exports if export.is_correction)
     for export, profile in zip(exports, profiles, strict=True):
         rulebook = rulebook_of(export, profile, environment, reference)

@@ -178,6 +178,8 @@ class CoordinatesSection(Section):
     axes: Annotated[tuple[Axis, Axis], BeforeValidator(_plain_tuple)] = ("latitude", "longitude")
     on_violation: Literal["quarantine", "drop"] = "quarantine"
     within: Annotated[tuple[Country, ...], BeforeValidator(_plain_tuple)] = ()
+    shared_by: Annotated[int, Field(ge=1)] = 100
+    """Most customers at one and the same point before it is called nobody's home."""
 
 
 class ValuesSection(Section):

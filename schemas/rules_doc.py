@@ -90,11 +90,12 @@ def _entry(rule: Rule) -> Iterator[str]:
 def _between_rows() -> Iterator[str]:
     yield "## Between rows\n"
     yield "Decided when all rows are known. Every row in conflict is named and quarantined, whichever file came first;"
-    yield 'with `"keep-first"` under the key named here, the first claim of the run stands.\n'
-    yield "| rule | says | cure | key |"
-    yield "| --- | --- | --- | --- |"
+    yield 'with `"keep-first"` under a key of `[conflicts]` named here, the first claim of the run stands.\n'
+    yield "| rule | severity | says | cure | key |"
+    yield "| --- | --- | --- | --- | --- |"
     for rule in BETWEEN_ROWS:
-        yield f"| `{rule.name}` | {rule.sentence} | {rule.cure} | {f'`{rule.setting}`' if rule.setting else ''} |"
+        key = f"`{rule.setting}`" if rule.setting else ""
+        yield f"| `{rule.name}` | {rule.severity} | {rule.sentence} | {rule.cure} | {key} |"
     yield ""
     yield f"`{UNJUDGED}` is broken by a row on which a rule itself fails. It should never be seen; please report it.\n"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.meter_points import Severity
+
 
 @dataclass(frozen=True, slots=True)
 class RuleBetweenRows:
@@ -12,6 +14,7 @@ class RuleBetweenRows:
 
     Attributes:
         columns: what it looks at, as spooled rows name it; the first is the one to blame.
+        severity: what a violation does, in every environment.
         setting: the key of the profile that lets the first claim stand; empty where there is none.
     """
 
@@ -20,6 +23,7 @@ class RuleBetweenRows:
     cure: str
     columns: tuple[str, ...]
     setting: str = ""
+    severity: Severity = "quarantine"
 
 
 BETWEEN_ROWS: Final[tuple[RuleBetweenRows, ...]] = (
@@ -68,6 +72,7 @@ BETWEEN_ROWS: Final[tuple[RuleBetweenRows, ...]] = (
         "The rows of one resource name the same meter point; otherwise it goes without, with a warning.",
         "Correct the rows that differ.",
         ("resource", "meter_point"),
+        severity="warn",
     ),
     RuleBetweenRows(
         "resource_has_a_location",
@@ -80,6 +85,25 @@ BETWEEN_ROWS: Final[tuple[RuleBetweenRows, ...]] = (
         "A row that says something about a place names the place.",
         "Fill in the location.",
         ("place",),
+    ),
+    RuleBetweenRows(
+        "user_is_spelled_in_one_way",
+        "No customer number of the run differs from another only in case, blanks, leading zeros, or signs that look "
+        "alike (O and 0, I and 1, Latin and Cyrillic or Greek letters). They are two customers all the same; the "
+        "first row of each is named.",
+        "Find out whether they are one; a spreadsheet takes leading zeros away.",
+        ("user",),
+        severity="warn",
+    ),
+    RuleBetweenRows(
+        "coordinates_are_shared_by_few_customers",
+        "At most `[coordinates] shared_by` (100) customers of the run are at exactly one point, as in a block of "
+        "flats; where more are, it is the middle of a town, a postcode or a municipality. The vendor's test areas "
+        "are exempt.",
+        "Leave both empty where only the town is known; raise the number where so many live at one address.",
+        ("latitude", "longitude"),
+        "[coordinates] shared_by",
+        severity="warn",
     ),
 )
 """Every rule between rows."""

@@ -132,6 +132,9 @@ resource = "EnhetID"
 resource_type = "Enhetstype"
 status = "Status"
 
+[coordinates]
+shared_by = 3
+
 [values.location_type]
 "Husholdning" = "Residential"
 
@@ -236,6 +239,11 @@ def _between_rows(out: Messy) -> None:
     pair("resource_has_one_content", *home, first={"EnhetID": "E000010", **charger}, second=pump)
     pair("resource_has_one_meter_point", *home, first={"EnhetID": "E000011", **charger}, second=charger)
     out.row("row_names_its_location", Anlegg="", EnhetID="E000012", Enhetstype="elbil")
+    for number in ("KO7000", "k07000"):
+        out.row("user_is_spelled_in_one_way", Kundenr=number)
+    for _ in range(4):
+        middle = {"Breddegrad": "60,40001", "Lengdegrad": "7,70001"}
+        out.row("coordinates_are_shared_by_few_customers", **middle)
 
 
 def _other_classes(out: Messy) -> None:

@@ -18,6 +18,7 @@ from pipeline.identity import Identity
 from pipeline.intake import ROWS, spool_rows
 from pipeline.partition import RowShape
 from pipeline.records import Folding, fold
+from pipeline.resemblance import Resemblance
 from pipeline.validation import judge
 from schemas.profile import Profile
 from schemas.reference import Reference
@@ -125,14 +126,19 @@ def compare_rows(seen: Seen, profile: Profile) -> None:
     for valid_rows in seen.valid_rows:
         spool_rows(spool, valid_rows, shape, identity)
     find_conflicts(spool, policy)
+    areas = reference().test_areas
+    alike = Resemblance(spool, shared_by=profile.coordinates.shared_by, test_areas=areas)
     for partition in range(spool.partitions):
         rows = spool.read(ROWS, partition)
+        alike.add(rows)
         folded = fold(rows, spool.read(CONTESTED, partition), Folding(identity, policy, (profile.name,)))
         for token, rule, severity in folded.violations.select("row", "rule", "severity").iter_rows():
             found = seen.quarantined if severity == "quarantine" else seen.warned
             found.setdefault((token & LINE_MASK) + seen.shift, set()).add(rule)
         seen.duplicates |= set(_lines(folded.duplicates["row"], seen.shift))
         seen.records.update({kind.value: records.height for kind, records in folded.records.items()})
+    for token, rule in alike.find().select("row", "rule").iter_rows():
+        seen.warned.setdefault((token & LINE_MASK) + seen.shift, set()).add(rule)
     seen.valid -= seen.quarantined.keys() | seen.duplicates
 
 
