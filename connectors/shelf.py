@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +130,8 @@ class FileRunShelf:
             self._spool.delete()
             self._spool = None
         if self._shared is not None:
-            self._shared.folder(self.name).delete()
+            with suppress(StorageError):  # the run is done all the same, and `purge` comes by again
+                self._shared.folder(self.name).delete()
 
     def keep_aside(self, exports: Sequence[Any], marks: Sequence[pl.DataFrame]) -> None:
         """Copy marked rows into the quarantine and the correction file."""
