@@ -57,17 +57,12 @@ def write_records(path: Path, count: int) -> None:
 
 
 def ours(records: Path, port: int, work: Path) -> Found:
-    import polars as pl
-
     from benchmarks.delivery import deliver
     from pipeline.phases import Phase
 
-    began = time.perf_counter()
-    plan = pl.read_parquet(records)
-    sent = asyncio.run(
-        deliver(plan, Phase.CREATE_RESOURCES, port, work, chunk=CHUNK, concurrency=CONCURRENCY)
+    return asyncio.run(
+        deliver(records, Phase.CREATE_RESOURCES, port, work, chunk=CHUNK, concurrency=CONCURRENCY)
     )
-    return {"sent": sent, "seconds": time.perf_counter() - began}
 
 
 def bare_httpx(records: Path, port: int, _work: Path) -> Found:
