@@ -1,8 +1,9 @@
 """The sandbox inside the client's own process: no sockets, and time that only passes when nobody works.
 
 `InProcessTransport` is an `httpx` transport over a `Core`: quick, for thousands of schedules. Faults of the
-wire need bytes: `wire_transport` is httpx's own transport over pipes in memory, with the real HTTP parser.
-Under `run_in_virtual_time` both wait in virtual time, and so does everything else on the event loop.
+wire need bytes: `wire_transport` is httpx's own transport over pipes in memory, with the real HTTP parser, and
+`MemoryNetwork` is for a client that opens its connections with `loop.create_connection`.
+Under `run_in_virtual_time` all wait in virtual time, and so does everything else on the event loop.
 
     core = Core("storm", now=virtual_now)
     run_in_virtual_time(lambda: main(httpx.AsyncClient(transport=InProcessTransport(core))))
@@ -11,6 +12,7 @@ Under `run_in_virtual_time` both wait in virtual time, and so does everything el
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -202,6 +204,7 @@ class _ServerEnd:
             left.cancel()
 
     def close(self) -> None:
+        """The same as `abort`: there is nothing to flush."""
         self._end()
 
     def reset(self) -> None:
@@ -260,6 +263,173 @@ class _ClientEnd(httpcore.AsyncNetworkStream):
         if info == "is_readable":
             return self._pipe.ended or not self._pipe.to_client.empty() or bool(self._held)
         return None
+
+
+class MemoryNetwork:
+    """Connections in memory for clients that speak through an `asyncio.Protocol`.
+
+    Args:
+        core: what answers, whatever host is asked for.
+        latency: least and most seconds any bytes are on their way; drawn from `seed`.
+        seed: of the latencies.
+    """
+
+    def __init__(self, core: Core, *, latency: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> None:
+        core.wire_ready = True
+        self._core = core
+        self._latency = latency
+        self._chance = random.Random(f"network/{seed}")  # noqa: S311  (reproducible on purpose)
+        self.serving: set[asyncio.Task[None]] = set()
+        """One task for every connection that is not over."""
+        self.open: set[MemoryTransport] = set()
+        """The ends of the client."""
+
+    def travel(self) -> float:
+        """Seconds the next bytes are on their way."""
+        return self._chance.uniform(*self._latency) if self._latency[1] else 0.0
+
+    def connect(self, factory: Callable[[], asyncio.Protocol]) -> tuple[MemoryTransport, asyncio.Protocol]:
+        """What `loop.create_connection` returns."""
+        protocol = factory()
+        transport = MemoryTransport(self, protocol)
+        self.open.add(transport)
+        task = asyncio.create_task(converse(self._core, _NetworkPeer(transport)))
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
+        protocol.connection_made(transport)
+        return transport, protocol
+
+
+class MemoryTransport(asyncio.Transport):
+    """The client's end of a connection in memory; bytes arrive in order, each after its time on the way."""
+
+    def __init__(self, network: MemoryNetwork, protocol: asyncio.Protocol) -> None:
+        super().__init__({"socket": _SILENT})
+        self._network = network
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        self._paused = False
+        self._held: list[bytes | Exception | None] = []
+        self._last = {"out": 0.0, "in": 0.0}
+        self.to_server: asyncio.Queue[bytes] = asyncio.Queue()
+        self.flows = asyncio.Event()
+        self.flows.set()
+
+    def _at(self, way: str) -> float:
+        self._last[way] = max(self._last[way], self._loop.time() + self._network.travel())
+        return self._last[way]
+
+    # ---------------------------------------------------------- for the client
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send; it arrives later, or never."""
+        if not self._closing:
+            self._loop.call_at(self._at("out"), self.to_server.put_nowait, bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits here."""
+        return 0
+
+    def is_closing(self) -> bool:
+        """Whether either side has ended it."""
+        return self._closing
+
+    def pause_reading(self) -> None:
+        """Let nothing arrive for now."""
+        self._paused = True
+        self.flows.clear()
+
+    def resume_reading(self) -> None:
+        """Let arrive what was held back."""
+        self._paused = False
+        self.flows.set()
+        held, self._held = self._held, []
+        for one in held:
+            self._arrive(one)
+
+    def close(self) -> None:
+        """The same as `abort`: there is nothing to flush."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Leave: what was written still arrives, then the end."""
+        if not self._closing:
+            self._loop.call_at(self._at("out"), self.to_server.put_nowait, b"")
+            self._lose(None)
+
+    # ---------------------------------------------------------- for the server
+    def bring(self, what: bytes | Exception | None) -> None:
+        """Bytes, None for FIN or an error for RST, on their way to the client."""
+        self._loop.call_at(self._at("in"), self._arrive, what)
+
+    def _arrive(self, what: bytes | Exception | None) -> None:
+        if self._closing:
+            return
+        if self._paused:
+            self._held.append(what)
+        elif isinstance(what, bytes):
+            self._protocol.data_received(what)
+        else:
+            if what is None:
+                self._protocol.eof_received()
+            if not self._closing:
+                self._lose(what)
+
+    def _lose(self, error: Exception | None) -> None:
+        self._closing = True
+        self.flows.set()
+        self._network.open.discard(self)
+        self._loop.call_soon(self._protocol.connection_lost, error)
+
+
+class _SilentSocket:
+    """What a client may poll to see whether anything is waiting: nothing ever is, it has been told already."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+
+    def fileno(self) -> int:
+        if self._number is None:
+            self._number = os.eventfd(0)
+        return self._number
+
+
+_SILENT = _SilentSocket()
+
+
+class _NetworkPeer:
+    """The client, as `converse` sees it."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self._transport = transport
+        self._ended = False
+
+    async def read(self) -> bytes:
+        return await self._transport.to_server.get()
+
+    async def write(self, data: bytes) -> bool:
+        await self._transport.flows.wait()
+        if self._ended or self._transport.is_closing():
+            return False
+        self._transport.bring(data)
+        if len(data) >= _LARGE:
+            await asyncio.sleep(0)
+        return True
+
+    def close(self) -> None:
+        """The same as `abort`: there is nothing to flush."""
+        self._end(None)
+
+    def reset(self) -> None:
+        self._end(ConnectionResetError(104, "Connection reset by peer"))
+
+    def _end(self, how: Exception | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._transport.bring(how)
+
+
+_LARGE = 16 * 1024
 
 
 class _VirtualSelector(selectors.DefaultSelector):

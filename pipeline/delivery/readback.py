@@ -62,6 +62,10 @@ _AFTER_REMOVAL = {
 """What reading a record back tells of its removal: done when it is gone."""
 
 
+LOOKS_FOR_TRUST = 10
+"""Records that must be read back at once before absence is believed without waiting."""
+
+
 class Reader:
     """Reads records back by id; users also from the list, where that takes fewer requests.
 
@@ -80,15 +84,22 @@ class Reader:
         self._ask = ask
         self._keys = meter_point_keys
         self._settle = settle
-        self._has_looked = False
+        self._looks = LOOKS_FOR_TRUST
         self._is_fresh = False
 
     async def learn_freshness(self, phase: Phase, records: Sequence[Record]) -> None:
-        """Read records back that were acknowledged a moment ago: are reads up to date? Looks once a run."""
-        if not self._has_looked:
-            self._has_looked = True
-            found = await self.find(phase, records)
-            self._is_fresh = all(one is Found.AS_SENT for one in found)
+        """Read records back that were acknowledged a moment ago: are reads up to date?
+
+        Looks until enough were seen at once, or one was not: lags differ, and two quick ones prove nothing.
+        """
+        if self._looks > 0:
+            looked = records[: self._looks]
+            self._looks -= len(looked)
+            found = await self.find(phase, looked)
+            if any(one is not Found.AS_SENT for one in found):
+                self._looks, self._is_fresh = -1, False
+            elif self._looks == 0:
+                self._is_fresh = True
 
     async def find_after_refusal(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of records it refused, which it may have taken in part or had before.

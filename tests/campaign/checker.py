@@ -1,22 +1,23 @@
 """Did it keep its promises? Judges what is left of a schedule; imports nothing of what it judges.
 
-It reads the ledger file with sqlite3, the manifests in it with polars, the effect log, the request log and the
+It reads the ledger file with sqlite3, the manifests in it with pyarrow, the effect log, the request log and the
 final store of the sandbox. Every check is a function of the evidence that yields what is wrong, in words.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-import polars as pl
+import pyarrow as pa
 
 Record = dict[str, Any]
 
@@ -58,6 +59,10 @@ class Life:
     exit_code: int | None = None
     error: str | None = None
     guard: str | None = None
+    left_open: int = 0
+    """Descriptors, threads and tasks more than before it, when it ended by itself."""
+    peak_megabytes: float = 0.0
+    """Most memory a process of its own had; 0 when it had none."""
     states: dict[str, int] = field(default_factory=dict)
 
 
@@ -65,7 +70,8 @@ class Life:
 class Evidence:
     """What is left of a schedule."""
 
-    ledger: Path
+    ledger: str
+    """URL of the ledger: `sqlite:///FILE` or `postgresql+psycopg://…`."""
     plan: list[Record]
     poison: set[str]
     before: Record
@@ -77,14 +83,28 @@ class Evidence:
     may_double: bool
     lies: bool
     settle_seconds: float
+    canaries: frozenset[str] = frozenset()
+    """What must be nowhere in the ledger: secrets, meter points, addresses."""
+    restored: bool = False
+    """Whether an older ledger was put back on the way: of what came after it, it knows no attempt."""
+
+    @cached_property
+    def books(self) -> Books:
+        """The ledger, read once."""
+        return read_books(self.ledger)
+
+    @cached_property
+    def held(self) -> dict[tuple[str, str, str], Record]:
+        """What the API holds at the end."""
+        return _held(self.after)
 
 
 class Witness:
-    """A second reader of the ledger file: what it sees has been committed."""
+    """A second reader of the ledger: what it sees has been committed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, ledger: str) -> None:
+        self._ledger = ledger
+        self._connection: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,31 +119,51 @@ class Witness:
         if not chunk:
             return False
         if self._connection is None:
-            self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None)
+            self._connection = connected(self._ledger)
         found = self._connection.execute(
             "SELECT 1 FROM chunk JOIN attempt USING (chunk_seq) WHERE chunk_id = ? AND attempt.attempt = ?"
-            " AND chunk.attempt = attempt.attempt AND state = 'in_flight' AND ended_at IS NULL",
-            (chunk, attempt),
+            " AND chunk.attempt = attempt.attempt AND state = 'in_flight' AND ended_at IS NULL".replace(
+                "?", "%s" if is_postgres(self._ledger) else "?"
+            ),
+            (chunk, int(attempt)),
         ).fetchone()
         return found is not None
 
 
-def _rows(path: Path, query: str) -> list[Any]:
-    connection = sqlite3.connect(path)
+def is_postgres(ledger: str) -> bool:
+    """Whether a ledger is in PostgreSQL."""
+    return ledger.startswith("postgresql")
+
+
+def connected(ledger: str) -> Any:
+    """A connection of our own to a ledger, for reading."""
+    if is_postgres(ledger):
+        import psycopg
+
+        return psycopg.connect(ledger.replace("+psycopg", "", 1), autocommit=True)
+    path = ledger.removeprefix("sqlite:///")
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+
+
+def _rows(ledger: str, query: str) -> list[Any]:
+    connection = connected(ledger)
     try:
-        return connection.execute(query).fetchall()
+        return list(connection.execute(query).fetchall())
     finally:
         connection.close()
 
 
-def states_in(path: Path) -> dict[str, int]:
+def states_in(ledger: str) -> dict[str, int]:
     """Records per state over leaf chunks; nothing for a ledger that is not there yet."""
-    if not path.exists():
-        return {}
     try:
-        return dict(_rows(path, "SELECT state, sum(n) FROM chunk WHERE state <> 'split' GROUP BY state"))
-    except sqlite3.OperationalError:  # killed before the tables were made
+        found = _rows(ledger, "SELECT state, sum(n) FROM chunk WHERE state <> 'split' GROUP BY state")
+    except sqlite3.OperationalError:  # killed before the file or the tables were made
         return {}
+    except Exception as error:
+        if type(error).__name__ == "UndefinedTable":
+            return {}
+        raise
+    return {state: int(n) for state, n in found}
 
 
 @dataclass
@@ -135,13 +175,25 @@ class Books:
     times: Counter[tuple[str, str, str]]
 
 
-def read_books(path: Path) -> Books:
+def unpacked(page: bytes) -> pa.Table:
+    """A page of the ledger: an Arrow stream, or a file in ledgers of schema version 1."""
+    reader = pa.ipc.open_file if page.startswith(b"ARROW1") else pa.ipc.open_stream
+    return reader(pa.BufferReader(page)).read_all()
+
+
+@lru_cache(maxsize=1024)
+def ids_in(page: bytes) -> tuple[tuple[str, str], ...]:
+    """The users and ids of a page of the ledger, an Arrow file."""
+    table = unpacked(page)
+    return tuple(zip(table["user_id"].to_pylist(), table["id"].to_pylist(), strict=True))
+
+
+def read_books(ledger: str) -> Books:
     books = Books({}, {}, Counter())
     for phase, state, reason, manifest in _rows(
-        path, "SELECT phase, state, reason, manifest FROM chunk WHERE state <> 'split' ORDER BY chunk_seq"
+        ledger, "SELECT phase, state, reason, manifest FROM chunk WHERE state <> 'split' ORDER BY chunk_seq"
     ):
-        frame = pl.read_ipc_stream(BytesIO(manifest))
-        for user, own in frame.select("user_id", "id").iter_rows():
+        for user, own in ids_in(manifest):
             key = (phase, user, own)
             books.state[key] = state
             books.reason[key] = reason or ""
@@ -226,7 +278,7 @@ def violations(evidence: Evidence) -> list[str]:
 @check("I3")
 def record_conservation(of: Evidence) -> Iterator[str]:
     """Every planned record has exactly one state, and nothing else has one."""
-    books = read_books(of.ledger)
+    books = of.books
     planned = {key_of(record) for record in of.plan}
     for key in planned - books.state.keys():
         yield f"{key} is planned and in no chunk"
@@ -238,14 +290,14 @@ def record_conservation(of: Evidence) -> Iterator[str]:
     for seq, n, manifest in _rows(
         of.ledger, "SELECT chunk_seq, n, manifest FROM chunk WHERE state <> 'split'"
     ):
-        if pl.read_ipc_stream(BytesIO(manifest)).height != n:
+        if len(ids_in(manifest)) != n:
             yield f"chunk {seq} says {n} records and holds others"
 
 
 @check("I4")
 def nothing_acknowledged_is_lost(of: Evidence) -> Iterator[str]:
     """What is acknowledged is held, with that content."""
-    state, held = read_books(of.ledger).state, _held(of.after)
+    state, held = of.books.state, of.held
     for record in of.plan:
         if state.get(key_of(record)) == "acknowledged" and not _is_there(record, held):
             yield f"{key_of(record)} is acknowledged; held is {held.get(_target(record))}"
@@ -266,7 +318,7 @@ def no_phantoms(of: Evidence) -> Iterator[str]:
             continue
         if effect["effect"] != "delete" and (effect["kind"], effect["user"], effect["id"]) not in planned:
             yield f"{effect['kind']} {effect['id']} was made and never planned"
-        if effect["trace"] not in attempts:
+        if effect["trace"] not in attempts and not of.restored:
             yield f"request {effect['request']} has no attempt in the ledger"
 
 
@@ -310,7 +362,7 @@ def one_version_in_flight(of: Evidence) -> Iterator[str]:
     busy: dict[tuple[int, str], float] = {}
     content: dict[str, str] = {}
     for sent in of.sent:
-        if not sent.changes:
+        if not sent.changes or sent.life < 0:  # of real processes, only that something was sent is known
             continue
         for target, body in _records_in(sent):
             until = busy.get((sent.life, target), 0.0)
@@ -355,7 +407,7 @@ def _records_in(sent: Sent) -> Iterator[tuple[str, str | None]]:
 @check("I9")
 def remote_is_ledger_is_accepted(of: Evidence) -> Iterator[str]:
     """Held is what was there before, plus what is acknowledged, and nothing else; nothing good was refused."""
-    books, held, before = read_books(of.ledger), _held(of.after), _held(of.before)
+    books, held, before = of.books, of.held, _held(of.before)
     planned = {_target(record): record for record in of.plan}
     for key, state in books.state.items():
         if state not in ("acknowledged", "rejected", "blocked"):
@@ -377,13 +429,35 @@ def _holdings(of: Evidence, held: dict[Any, Record], before: dict[Any, Record]) 
     """What the ledger believes to be held is held."""
     for kind, page in _rows(of.ledger, "SELECT kind, page FROM holding"):
         kind = "resource" if kind == "vehicle" else kind
-        for user, own in pl.read_ipc_stream(BytesIO(page)).select("user_id", "id").iter_rows():
+        for user, own in ids_in(page):
             if (kind, user, own) not in held:
                 yield f"the ledger believes {kind} {own} to be held"
 
 
+def _was_taken(of: Evidence, record: Record) -> bool:
+    """Whether another location still held one of its meter points when it was sent for the last time."""
+    wanted = set((record["body"] or {}).get("meterPointIds", ()))
+    holders = {
+        (one["userId"], one["locationId"])
+        for one in of.before["locations"]
+        if wanted & set(one.get("meterPointIds") or ())
+    }
+    sent = [one.time for one in of.sent if one.method == "POST" and record["id"].encode() in one.body]
+    released = [
+        effect["time"]
+        for effect in of.effects
+        if effect["request"] and (effect["user"], effect["id"]) in holders
+    ]
+    return bool(holders) and bool(sent) and (not released or max(sent) < max(released))
+
+
 def _refused_for_nothing(of: Evidence, books: Books) -> Iterator[str]:
     bad = set(of.poison)
+    bad |= {
+        record["id"]
+        for record in of.plan
+        if books.state.get(key_of(record)) == "rejected" and _was_taken(of, record)
+    }
     for record in of.plan:
         blocked = record["user_id"] in bad or record["location_id"] in bad
         state = books.state.get(key_of(record))
@@ -395,9 +469,9 @@ def _refused_for_nothing(of: Evidence, books: Books) -> Iterator[str]:
 
 @check("I10")
 def convergence(of: Evidence) -> Iterator[str]:
-    """With the faults off, three lives settle everything; the one after them changes nothing."""
+    """With the faults off, four lives settle everything; the last finds it settled, and changes nothing."""
     clean = [life for life in of.lives if not life.faulty]
-    if len(clean) > 4 or not clean[-1].settled:
+    if len(clean) > 5 or not clean[-1].settled:
         yield f"after {len(clean)} lives without faults it is not settled: {clean[-1].states}"
     last = clean[-1]
     for sent in of.sent[last.first_sent : last.first_sent + last.sent]:
@@ -448,6 +522,7 @@ ERRORS = {
     "ContractError": 11,
     "GuardError": 11,
     "StorageError": 16,
+    "BusyError": 14,
 }
 WORST_FIRST = (1, 16, 14, 13, 11, 15, 12, 10, 0)
 
@@ -478,10 +553,51 @@ LEGAL = {
 }
 
 
+@lru_cache(maxsize=256)
+def spellings(text: str) -> tuple[bytes, ...]:
+    """A text as the bytes it may lie about in."""
+    plain = text.encode()
+    inner = base64.b64encode(plain)[4:-4]
+    return (plain, quote(text, safe="").encode(), plain.hex().encode(), text.encode("utf-16-le"), inner)
+
+
+@lru_cache(maxsize=1024)
+def text_in(page: bytes) -> bytes:
+    """Everything in a page of the ledger, unpacked."""
+    return repr(unpacked(page).to_pydict()).encode()
+
+
+@check("I14")
+def it_keeps_silence(of: Evidence) -> Iterator[str]:
+    """No canary lies in the bytes of the ledger, its log and its free pages, nor in what is packed in them."""
+    file = Path(of.ledger.removeprefix("sqlite:///"))
+    raw = [path.read_bytes() for path in file.parent.glob(file.name + "*")] if file.is_file() else []
+    pages = [
+        text_in(bytes(page))
+        for (page,) in _rows(of.ledger, "SELECT manifest FROM chunk UNION ALL SELECT page FROM holding")
+        if page
+    ]
+    said = repr(_rows(of.ledger, "SELECT message, reason FROM chunk WHERE message IS NOT NULL")).encode()
+    everything = b"\n".join([*raw, *pages, said])
+    for canary in of.canaries:
+        if any(one in everything for one in spellings(canary)):
+            yield f"{canary!r} lies in the ledger"
+
+
+@check("I19")
+def nothing_is_left_open(of: Evidence) -> Iterator[str]:
+    """A life gives back what it took, and its memory is bounded."""
+    for life in of.lives:
+        if life.left_open > 0 and not life.killed:
+            yield f"life {life.number} left {life.left_open} descriptors, threads or tasks behind"
+        if life.peak_megabytes > 600:
+            yield f"life {life.number} took {life.peak_megabytes:.0f} MB for {len(of.plan)} records"
+
+
 @check("I16")
 def history_is_legal(of: Evidence) -> Iterator[str]:
     """The file is sound; every move follows from the one before, and is allowed; nothing stays in flight."""
-    if _rows(of.ledger, "PRAGMA quick_check") != [("ok",)]:
+    if not is_postgres(of.ledger) and _rows(of.ledger, "PRAGMA quick_check") != [("ok",)]:
         yield "the ledger file is damaged"
     at: dict[int, str] = {}
     for chunk, was, to in _rows(

@@ -1,36 +1,139 @@
-"""One real delivery in a process of its own: `python -m tests.campaign.reference FOLDER BASE_URL TOKEN_URL [resume]`.
+"""One real delivery in a process of its own: `python -m tests.campaign.reference ORDER`, where ORDER is JSON.
 
-Small, but it has a 400, a lost answer and every kind of record in it. Exit code: that of the error, 0 without.
+Small, but it has a 400, a lost answer, a new token, a record that deserves refusal and every kind of record in it.
+The exit code is the one the loader would end with; what else it says of itself lies in `ending.json`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import json
+import os
+import random
+import resource
+import signal
 import sys
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
-from pipeline.phases import Phase
+from connectors.api import ApiClient
+from connectors.ledger import open_ledger
+from connectors.ledger.journal import Journal
+from flows.settings import Secret
+from pipeline.ports import World
 from sandbox.core import CLIENT_ID, CLIENT_SECRET
 from schemas.errors import MeterfeedError
-from tests.delivery.harness import Bench, locations, resources, users
-from tests.delivery.test_kill import GUARDS, Address, has_run
+from schemas.ledger import Identity
+from tests.campaign.life import Ending, Manner, live
+from tests.campaign.schedules import Schedule, axes_of
+from tests.campaign.simulator import Work, in_use, work_of
 
-N = 12
-PLAN = {
-    Phase.CREATE_USERS: users(N),
-    Phase.CREATE_LOCATIONS: locations(N),
-    Phase.CREATE_RESOURCES: resources(N),
-}
+N = 4
+SCHEDULE = Schedule(
+    seed=0,
+    case=0,
+    cell=0,
+    semantics=axes_of(0) | {"lag_seconds": 0.0, "late_seconds": 0.0, "limit_items": 99, "limit_bytes": 10**6},
+    faults=[
+        {"kind": "applied-then-503", "on": "batch", "at": [2]},
+        {"kind": "bad-request", "on": "batch", "at": [4]},
+        {"kind": "unauthorized-401", "on": "mutating", "at": [5], "revoke": True},
+    ],
+    sizes={
+        "create_users": N,
+        "release_locations": 1,
+        "update_locations": 1,
+        "create_locations": N,
+        "replace_resources": 0,
+        "create_resources": 2,
+        "create_vehicles": 1,
+    },
+    poison=0.1,
+    chunk=2,
+    concurrency=2,
+    canary=1,
+    token_lifetime=3600.0,
+    latency=0.0,
+    faulty_lives=1,
+)
+SETTLE_SECONDS = 0.05
 
 
-def main(folder: str, base_url: str, token_url: str) -> int:
-    address = Address(base_url, token_url, CLIENT_ID, CLIENT_SECRET)
-    bench = Bench(address, Path(folder), settle=0.05, chunk=5, concurrency=2, guards=GUARDS)
+@cache
+def work() -> Work:
+    """What the reference delivery sends."""
+    return work_of(SCHEDULE)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one process is to do, and under what limits."""
+
+    base_url: str
+    token_url: str
+    folder: str
+    ledger: str
+    deadline_seconds: float = 5.0
+    largest_file: int | None = None
+    """Bytes after which a file cannot grow (RLIMIT_FSIZE)."""
+    chunk: int = SCHEDULE.chunk
+    concurrency: int = SCHEDULE.concurrency
+
+
+async def deliver(order: Order) -> Ending:
+    world = World(time.time, time.monotonic, asyncio.sleep, random.Random(7).random)
+    manner = Manner(order.chunk, order.concurrency, SCHEDULE.canary, SETTLE_SECONDS)
+    identity = Identity("t", order.base_url, "k")
+    with open_ledger(order.ledger, identity=identity, now=time.time()) as ledger:
+        async with (
+            ApiClient(
+                order.base_url,
+                order.token_url,
+                CLIENT_ID,
+                Secret(CLIENT_SECRET),
+                deadline_seconds=order.deadline_seconds,
+                trace_header="x-attempt",
+            ) as client,
+            Journal(ledger) as durable,
+        ):
+            return await live(work().frames, ledger, durable, client, world, manner)
+
+
+def main(order: Order) -> int:
+    """Deliver; the exit code."""
+    if order.largest_file is not None:
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order.largest_file, hard))
+    work()
+    held = in_use()
     try:
-        done = bench.deliver(PLAN, resume=has_run(Path(folder)))
+        ending = asyncio.run(deliver(order))
     except MeterfeedError as error:
-        return error.exit_code
-    return done.error.exit_code if done.error else 0
+        ending = Ending(error.exit_code, settled=False, error=type(error).__name__)
+    said = asdict(ending) | {
+        "left_open": in_use() - held,
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    try:
+        (Path(order.folder) / "ending.json").write_text(json.dumps(said))
+    except OSError:
+        print("no room for ending.json", file=sys.stderr)
+    return ending.exit_code
+
+
+ANYBODY, PTRACER = -1, 0x59616D61
+
+
+def child(order: Order, waits: bool) -> None:
+    """Deliver in a fork of a warm process; with `waits`, stop first, until strace is watching."""
+    if waits:
+        ctypes.CDLL(None).prctl(PTRACER, ANYBODY, 0, 0, 0)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    sys.exit(main(order))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    sys.exit(main(Order(**json.loads(sys.argv[1]))))

@@ -6,6 +6,9 @@ import random
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sandbox.mangle import MANGLERS
+from sandbox.wire import WIRE_FAULTS
+
 CELLS = 1350
 STRIDE = 7
 """Coprime to the number of cells, so that any 1,350 cases in a row visit every cell once."""
@@ -41,6 +44,11 @@ class Schedule:
         return f"SEED={self.seed} CASE={self.case}"
 
     @property
+    def wired(self) -> bool:
+        """Whether the requests go byte by byte through the loader's own HTTP, so that the bytes can be wrong."""
+        return any(fault["kind"].startswith(WIRE) for fault in self.faults)
+
+    @property
     def lies_about_single_records(self) -> bool:
         """Whether a single record may be refused although nothing is wrong with it."""
         return any(fault["kind"] in LYING for fault in self.faults)
@@ -55,6 +63,10 @@ class Schedule:
 
 
 LYING = frozenset({"bad-request", "refused-with-status", "forbidden-403"})
+
+WIRE = "wire-"
+WIRED = 0.2
+"""Share of the schedules with faults of the wire."""
 
 AXES = {
     "a": ("all-or-nothing", "prefix", "subset"),
@@ -86,16 +98,7 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         "limit_items": chance.choice([3, 5]),
         "limit_bytes": chance.choice([700, 1200]),
     }
-    users = chance.choice([0, 1, 3, 8, 12, 25])
-    sizes = {
-        "create_users": users,
-        "release_locations": chance.choice([0, 0, 1, 3]),
-        "update_locations": chance.choice([0, 0, 2, 5]),
-        "create_locations": chance.choice([0, users, users + users // 2]) if users else chance.choice([0, 4]),
-        "replace_resources": chance.choice([0, 0, 0, 2]),
-        "create_resources": chance.choice([0, 0, 3, 6]),
-        "create_vehicles": chance.choice([0, 0, 2]),
-    }
+    sizes = _sizes(chance)
     if sizes["replace_resources"]:
         # A late removal of what was put back since is beyond any client; it must come within the settle time.
         semantics["late_seconds"] = min(semantics["late_seconds"], SETTLE_SECONDS - 5.0)
@@ -114,11 +117,27 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         canary=chance.choice([1, 2, 5]),
         token_lifetime=chance.choice([3600.0, 3600.0, 90.0]),
         latency=chance.choice([0.01, 0.2, 1.0]),
-        faulty_lives=chance.choice([1, 1, 2, 3]),
-        kills=[_kill(chance) for _ in range(chance.choice([0, 0, 1, 1, 2, 3]))],
+        faulty_lives=chance.choice([1, 1, 1, 2]),
+        kills=[_kill(chance) for _ in range(chance.choice([0, 0, 1, 1, 1, 2]))],
         stop_after=chance.choice([None, None, None, None, None, 0.3, 3.0, 35.0]),
         hiccups=[_kill(chance) // 2 + 3 for _ in range(chance.choice([0, 0, 0, 0, 1, 2]))],
     )
+
+
+def _sizes(chance: random.Random) -> dict[str, int]:
+    """How much there is of each kind of work: mostly little, as most bugs need three records to show; at times more."""
+    much = chance.random() < 0.1
+    users = chance.choice([8, 12, 25] if much else [0, 1, 2, 3, 5, 8])
+    homes = [0, users, users, users + users // 2] if users else [0, 3]
+    return {
+        "create_users": users,
+        "release_locations": chance.choice([0, 1, 3] if much else [0, 0, 0, 0, 1, 2]),
+        "update_locations": chance.choice([0, 2, 5] if much else [0, 0, 0, 0, 1, 3]),
+        "create_locations": chance.choice(homes),
+        "replace_resources": chance.choice([0, 2] if much else [0, 0, 0, 0, 0, 1]),
+        "create_resources": chance.choice([0, 3, 6] if much else [0, 0, 0, 0, 1, 3]),
+        "create_vehicles": chance.choice([0, 2] if much else [0, 0, 0, 0, 0, 1]),
+    }
 
 
 def _bounded(fault: dict[str, Any], semantics: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +154,8 @@ def _kill(chance: random.Random) -> int:
 
 def _faults(chance: random.Random) -> list[dict[str, Any]]:
     count = chance.choice([0, 1, 1, 2, 2, 3, 5])
-    return [_fault(chance, *chance.choice(MENU)) for _ in range(count)]
+    menu = MENU + [chance.choice(WIRE_MENU) for _ in MENU] if chance.random() < WIRED else MENU
+    return [_fault(chance, *chance.choice(menu)) for _ in range(count)]
 
 
 def _fault(chance: random.Random, kind: str, on: str, options: dict[str, list[Any]]) -> dict[str, Any]:
@@ -155,6 +175,17 @@ def _fault(chance: random.Random, kind: str, on: str, options: dict[str, list[An
             fault |= {"every": chance.choice([2, 3, 4])}
     return fault
 
+
+UNMISTAKABLE = sorted(MANGLERS.keys() - {"flipped-bit", "list-is-null"})
+"""Damage after which no answer looks like another, whole and well-formed one."""
+
+_MISTAKABLE = {f"body-{name}" for name in MANGLERS} - {f"body-{name}" for name in UNMISTAKABLE}
+WIRE_MENU: list[tuple[str, str, dict[str, list[Any]]]] = [
+    (WIRE + name, on, {})
+    for name in sorted(WIRE_FAULTS)
+    for on in ("mutating", "mutating", "batch", "api", "list")
+    if on in ("mutating", "batch") or name not in _MISTAKABLE
+]
 
 SECONDS = [1.0, 10.0, 25.0]
 
@@ -195,7 +226,7 @@ MENU: list[tuple[str, str, dict[str, list[Any]]]] = [
     ("login-page", "api", {}),
     ("login-page", "mutating", {"applied": [True, False]}),
     ("garbled", "mutating", {}),
-    ("garbled", "api", {}),
+    ("garbled", "api", {"how": UNMISTAKABLE}),
     ("wrong-content-type", "api", {}),
     ("slow-answer", "api", {"seconds": [2.0, 15.0, 200.0]}),
     ("slow-drip", "mutating", {"tick": [0.3]}),

@@ -8,9 +8,13 @@ as a crash would leave it, and requests on their way may still arrive. What happ
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
-from collections.abc import Callable
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,29 +25,30 @@ import polars as pl
 import sqlalchemy as sa
 
 from connectors.api import ApiClient
+from connectors.api.wire import Wire
 from connectors.ledger import open_ledger
 from connectors.ledger.journal import Journal
+from connectors.ledger.store import Ledger
 from flows.settings import Secret
-from pipeline import account
-from pipeline.delivery.sender import Sender
-from pipeline.delivery.traffic import Traffic
-from pipeline.holdings import MERGES, RELEASED
-from pipeline.phases import MANNERS, Phase
-from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan
+from pipeline.holdings import RELEASED
+from pipeline.phases import Phase
+from pipeline.plan import PLAN_SCHEMA
 from pipeline.ports import World
 from sandbox.core import CLIENT_ID, CLIENT_SECRET, Core
 from sandbox.effects import Cause
-from sandbox.inprocess import EPOCH, InProcessTransport, VirtualTimeLoop
+from sandbox.inprocess import EPOCH, InProcessTransport, MemoryNetwork, VirtualTimeLoop
 from sandbox.records import Coordinates, Location, Resource, User
-from schemas.errors import ApiUnavailable, MeterfeedError, StorageError
-from schemas.ledger import Identity, State
-from schemas.outcomes import Exit, Kind, worst
-from schemas.profile import GuardsSection
+from schemas.errors import StorageError
+from schemas.ledger import Identity
 from tests.campaign.checker import Evidence, Life, Sent, Witness, states_in
+from tests.campaign.life import Manner, live
+from tests.campaign.quick import cheaply, lay_out
 from tests.campaign.schedules import SETTLE_SECONDS, Schedule
 
 BASE = "http://127.0.0.1:9/energy-coordination/v1"
+IDENTITY = Identity("t", BASE, "k")
 MOST_CLEAN_LIVES = 4
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 LONGEST_LIFE = 6 * 3600.0
 """Virtual seconds after which a life counts as stuck."""
 
@@ -53,11 +58,22 @@ class Died(BaseException):
 
 
 class SimulatedLoop(VirtualTimeLoop):
-    """Virtual time, and no threads: what is handed to one is done at once."""
+    """Virtual time, and no threads or sockets: what is handed to a thread is done at once, and nobody is asked."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.network: MemoryNetwork
+        self._virtual.select = self._nothing_comes  # type: ignore[method-assign]
         self.around: Callable[[Callable[[], Any]], Any] = lambda work: work()
+
+    async def create_connection(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
+        return self.network.connect(protocol_factory)
+
+    def _nothing_comes(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise AssertionError("everything waits for something that will never come")
+        self._virtual.passed += timeout
+        return []
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         done = self.create_future()
@@ -124,6 +140,21 @@ def work_of(one: Schedule) -> Work:
     return Work(_frames(records), records, poison)
 
 
+def canaries_of(records: list[dict[str, Any]]) -> frozenset[str]:
+    """What a ledger must not hold: the secret, and the meter points of what is sent."""
+    points = {one for record in records for one in (record["body"] or {}).get("meterPointIds", ())}
+    return frozenset({CLIENT_SECRET, *points})
+
+
+def in_use() -> int:
+    """Files, sockets and threads of this process; what runtimes keep for themselves has no name and does not count."""
+    found = threading.active_count()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found += not os.readlink(f"/proc/self/fd/{number}").startswith("anon_inode")
+    return found
+
+
 def point(number: int) -> str:
     return f"70705759999{number:07d}"
 
@@ -188,6 +219,24 @@ def seed_world(core: Core, one: Schedule) -> None:
     world.settle()
 
 
+@contextmanager
+def disk_that_refuses(ledger: Ledger, hiccups: list[int]) -> Iterator[None]:
+    """Fails some transactions, counted from 1, once each."""
+    commits = 0
+
+    def refuse(_connection: Any) -> None:
+        nonlocal commits
+        commits += 1
+        if commits in hiccups:
+            raise StorageError("The ledger could not be used: disk I/O error.")
+
+    sa.event.listen(ledger.engine, "commit", refuse)
+    try:
+        yield
+    finally:
+        sa.event.remove(ledger.engine, "commit", refuse)
+
+
 # ------------------------------------------------------------------ one simulation
 @dataclass
 class Simulation:
@@ -195,7 +244,8 @@ class Simulation:
 
     one: Schedule
     folder: Path
-    keep_wal: bool = True
+    database: str | None = None
+    """URL of an empty PostgreSQL database for the ledger; a file in `folder` without."""
     sent: list[Sent] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     steps: int = 0
@@ -210,7 +260,8 @@ class Simulation:
         self.chance = random.Random(f"client/{self.one.seed}/{self.one.case}")
         try:
             asyncio.set_event_loop(self.loop)
-            return self.loop.run_until_complete(self._everything())
+            with cheaply():
+                return self.loop.run_until_complete(self._everything())
         finally:
             self._end_tasks()
             asyncio.set_event_loop(None)
@@ -239,13 +290,18 @@ class Simulation:
 
     def die(self) -> None:
         self.dead = True
+        if self.database is None:
+            self._keep_image()
+        self.died.set_result(None)
+        raise Died
+
+    def _keep_image(self) -> None:
+        """The file as the kill leaves it; a server keeps by itself what was committed, and nothing else."""
         image = self.folder / f"life-{self.number + 1}"
         image.mkdir()
         for name in ("ledger.sqlite", "ledger.sqlite-wal"):
             if (self.place / name).exists():
                 shutil.copyfile(self.place / name, image / name)
-        self.died.set_result(None)
-        raise Died
 
     def _around_commit(self, work: Callable[[], Any]) -> Any:
         self.step()  # nothing of it is stored
@@ -265,12 +321,16 @@ class Simulation:
         self.core = Core(plan, now=self.now, token_lifetime=one.token_lifetime)
         seed_world(self.core, one)
         before = self.core.state()
+        latency = (0.0, one.latency)
+        self.loop.network = MemoryNetwork(self.core, latency=latency, seed=one.case)
         self.core.set_faults(plan | {"fault": one.faults})
-        self.inner = InProcessTransport(self.core, latency=(0.0, one.latency), seed=one.case)
+        self.inner: httpx.AsyncBaseTransport = InProcessTransport(self.core, latency=latency, seed=one.case)
         self.serving: set[asyncio.Task[Any]] = set()
         self.loop.around = self._around_commit
         self.place = self.folder / "life-0"
         self.place.mkdir()
+        if one.case % 8 and self.database is None:
+            lay_out(self.place / "ledger.sqlite", IDENTITY, EPOCH)
         kills = list(one.kills)
         for _ in range(max(one.faulty_lives, len(kills) + 1)):
             await self._live(kills.pop(0) if kills else 0, faulty=True)
@@ -281,11 +341,12 @@ class Simulation:
             await self._live(0, faulty=False)
             if self.lives[-1].settled:
                 break
-        await asyncio.sleep(120.0)
-        await self._live(0, faulty=False)  # nothing is left to do: it must do nothing
+        if self._changed_something(self.lives[-1]):
+            await asyncio.sleep(120.0)
+            await self._live(0, faulty=False)  # nothing is left to do: it must do nothing
         self.core.settle()
         return Evidence(
-            ledger=self.place / "ledger.sqlite",
+            ledger=self.ledger_url,
             plan=self.work.records,
             poison=self.work.poison,
             before=before,
@@ -297,14 +358,18 @@ class Simulation:
             may_double=one.may_double,
             lies=one.lies_about_single_records,
             settle_seconds=SETTLE_SECONDS,
+            canaries=canaries_of(self.work.records),
         )
+
+    def _changed_something(self, life: Life) -> bool:
+        return any(sent.changes for sent in self.sent[life.first_sent :])
 
     async def _live(self, kill_at: int, *, faulty: bool) -> None:
         self.steps, self.kill_at, self.dead = 0, kill_at, False
         self.died = self.loop.create_future()
         self.life = Life(number=self.number, faulty=faulty, started=self.now(), first_sent=len(self.sent))
         self.lives.append(self.life)
-        begun = self.loop.time()
+        begun, held = self.loop.time(), in_use()
         living = asyncio.create_task(
             self._one_life(stop_after=self.one.stop_after if self.number == 0 else None)
         )
@@ -315,21 +380,27 @@ class Simulation:
         await self._bury(living)
         if not self.dead and living.exception() is not None and not living.cancelled():
             raise living.exception()  # type: ignore[misc]
+        if not self.dead:
+            self.life.left_open = in_use() - held
         self.life.ended = self.now()
         self.life.seconds = self.loop.time() - begun
         self.life.sent = len(self.sent) - self.life.first_sent
         self.number += 1
-        if self.life.killed and not self.life.stuck:
+        if self.life.killed and not self.life.stuck and self.database is None:
             self.place = self.folder / f"life-{self.number}"
-        self.life.states = states_in(self.place / "ledger.sqlite")
+        self.life.states = states_in(self.ledger_url)
 
     async def _bury(self, living: asyncio.Task[Any]) -> None:
         """A dead life does nothing any more; what it had sent is on its way all the same, or is lost."""
+        network = self.loop.network
         if self.dead and self.chance.random() < 0.3:
-            for task in self.serving:
+            for task in self.serving | network.serving:
                 task.cancel()
+        if self.dead:
+            for end in list(network.open):
+                end.abort()
         for _ in range(50):
-            mine = asyncio.all_tasks() - self.serving - {asyncio.current_task()}
+            mine = asyncio.all_tasks() - self.serving - network.serving - {asyncio.current_task()}
             if not mine:
                 return
             for task in mine:
@@ -337,96 +408,36 @@ class Simulation:
             await asyncio.wait(mine, timeout=0.01)
         raise AssertionError(f"tasks that outlive their process: {mine}")
 
+    @property
+    def ledger_url(self) -> str:
+        return self.database or f"sqlite:///{self.place}/ledger.sqlite"
+
     async def _one_life(self, stop_after: float | None) -> None:
         one, begun = self.one, self.loop.time()
         world = World(self.now, self.loop.time, asyncio.sleep, self.chance.random)
+        hiccups = one.hiccups if self.number == 0 else []
+        manner = Manner(
+            chunk=one.chunk,
+            concurrency=one.concurrency,
+            canary=one.canary,
+            settle_seconds=SETTLE_SECONDS,
+            stopping=lambda: stop_after is not None and self.loop.time() - begun > stop_after,
+            trouble=lambda ledger: disk_that_refuses(ledger, hiccups),
+        )
         self.step()
         with (
-            Witness(self.place / "ledger.sqlite") as self.witness,
-            open_ledger(
-                f"sqlite:///{self.place}/ledger.sqlite", identity=Identity("t", BASE, "k"), now=self.now()
-            ) as ledger,
+            Witness(self.ledger_url) as self.witness,
+            open_ledger(self.ledger_url, identity=IDENTITY, now=self.now()) as ledger,
         ):
             self.step()
             async with self._client() as client, Journal(ledger) as durable:
-                runs = await durable(ledger.runs)
-                run = (
-                    runs[0]
-                    if runs
-                    else await durable(
-                        ledger.begin_run,
-                        command="sync",
-                        environment="sandbox",
-                        profiles="p",
-                        job_digest="j",
-                        stamp="20260101",
-                        now=self.now(),
-                    )
-                )
-                sender = Sender(
-                    api=client,
-                    ledger=ledger,
-                    world=world,
-                    durable=durable,
-                    read_plan=lambda _run, phase, _partition: self.work.frames.get(phase),
-                    traffic=Traffic(world, chunk_records=one.chunk, concurrency=one.concurrency),
-                    guards=GuardsSection(rejected=1.0, rejected_alike=10**6, canary=one.canary),
-                    settle_seconds=SETTLE_SECONDS,
-                    meter_point_keys=lambda points: [int(point) for point in points],
-                    stopping=lambda: stop_after is not None and self.loop.time() - begun > stop_after,
-                )
-                error: MeterfeedError | None = None
-                refuse = self._disk_that_refuses(one.hiccups if self.number == 0 else [])
-                sa.event.listen(ledger.engine, "commit", refuse)
-                try:
-                    left = await sender.recover()
-                    if left:
-                        raise ApiUnavailable("in doubt from before")
-                    sizes = {phase: frame.height for phase, frame in self.work.frames.items()}
-                    await sender.deliver(run.run_seq, sizes, 1)
-                except MeterfeedError as caught:
-                    error = caught
-                finally:
-                    sa.event.remove(ledger.engine, "commit", refuse)
-                lines = await durable(ledger.account, run.run_seq)
-                await durable(ledger.absorb, MERGES)
-                self._note_end(lines, error)
-
-    @staticmethod
-    def _disk_that_refuses(hiccups: list[int]) -> Callable[[Any], None]:
-        """Fails some transactions, counted from 1, once each."""
-        commits = 0
-
-        def refuse(_connection: Any) -> None:
-            nonlocal commits
-            commits += 1
-            if commits in hiccups:
-                raise StorageError("The ledger could not be used: disk I/O error.")
-
-        return refuse
-
-    def _note_end(self, lines: list[tuple[str, str, str | None, int]], error: MeterfeedError | None) -> None:
-        counts = account.record_counts(self._plan(), lines)
-        found = account.exits(None, counts.values())
-        self.life.error = type(error).__name__ if error else None
-        self.life.guard = getattr(error, "guard", None)
-        self.life.exit_code = int(worst(found | ({Exit(error.exit_code)} if error else set())))
-        open_states = (State.PLANNED, State.IN_DOUBT, State.IN_FLIGHT)
-        seen = sum(n for _, _, _, n in lines)
-        self.life.settled = seen == len(self.work.records) and not any(
-            line[1] in open_states for line in lines
-        )
-
-    def _plan(self) -> Plan:
-        counts = {kind: KindPlan() for kind in Kind}
-        for phase, frame in self.work.frames.items():
-            verb = {"C": "create", "U": "update", "R": "release"}[
-                phase.value[0].upper() if phase != Phase.REPLACE_RESOURCES else "U"
-            ]
-            counts[MANNERS[phase].kind] = counts[MANNERS[phase].kind].plus(KindPlan(**{verb: frame.height}))
-        return Plan("d", counts, {p: f.height for p, f in self.work.frames.items()}, 1, 1)
+                ending = await live(self.work.frames, ledger, durable, client, world, manner)
+        self.life.error, self.life.guard = ending.error, ending.guard
+        self.life.exit_code, self.life.settled = ending.exit_code, ending.settled
 
     def _client(self) -> ApiClient:
+        if self.one.wired:
+            self.inner = Wire(_NO_TLS, max_connections=32, connect_seconds=10.0, idle_seconds=5.0)
         return ApiClient(
             BASE,
             "http://127.0.0.1:9/connect/token",
@@ -473,7 +484,10 @@ class _Carrier(httpx.AsyncBaseTransport):
         of.step()  # answered, and nobody read it
         return response
 
+    async def aclose(self) -> None:
+        await self._of.inner.aclose()
 
-def simulate(one: Schedule, folder: Path) -> Evidence:
+
+def simulate(one: Schedule, folder: Path, database: str | None = None) -> Evidence:
     """Live through a schedule."""
-    return Simulation(one, folder).run()
+    return Simulation(one, folder, database).run()

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign.campaign import run_case
+from tests.campaign.campaign import ON_POSTGRES, run_case
 from tests.campaign.checker import Evidence, violations
-from tests.campaign.schedules import CELLS, Schedule, axes_of, schedule
+from tests.campaign.postgres import served_in_memory
+from tests.campaign.schedules import CELLS, WIRE, Schedule, axes_of, schedule
 from tests.campaign.simulator import simulate
 
-BLOCKS = 12
-CASES_PER_BLOCK = 30
+BLOCKS = 30
+CASES_PER_BLOCK = 100
 SEED = 20261122
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
 
@@ -28,6 +29,26 @@ def test_every_invariant_holds_after_every_schedule(block: int) -> None:
         for violation in run_case(SEED, case).violations
     ]
     assert not wrong, "\n".join(wrong[:10])
+
+
+@pytest.mark.xdist_group("campaign-postgres")
+def test_every_invariant_holds_with_the_ledger_in_postgresql() -> None:
+    with served_in_memory() as server:
+        if server is None:
+            pytest.skip("no PostgreSQL server to test against")
+        results = [run_case(SEED, ON_POSTGRES // 2 + ON_POSTGRES * n) for n in range(24)]
+    assert all(result.on_postgres for result in results)
+    assert not [wrong for result in results for wrong in result.violations]
+
+
+def test_the_slice_has_eighty_faults_of_the_wire_in_three_cells_each() -> None:
+    cells: dict[str, set[int]] = {}
+    for case in range(BLOCKS * CASES_PER_BLOCK):
+        one = schedule(SEED, case)
+        for fault in one.faults:
+            if fault["kind"].startswith(WIRE):
+                cells.setdefault(fault["kind"], set()).add(one.cell)
+    assert 80 <= sum(len(visited) >= 3 for visited in cells.values())
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sqlite3
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 
 import pipeline.delivery.classifier as classifier
 import pipeline.delivery.sender as sender
 import pipeline.delivery.singles as singles
+from connectors.ledger import store
+from connectors.ledger.store import Ledger
 from pipeline import account
 from pipeline.delivery.books import Books, Shipment
 from pipeline.delivery.calls import delete_user_call
@@ -26,6 +31,7 @@ from sandbox.faults import FAULTS, Fault, Stage
 from schemas.errors import AccountError
 from schemas.ledger import State
 from schemas.outcomes import Exit
+from tests.campaign import quick, simulator
 from tests.campaign.checker import CHECKS, Evidence, doubles, violations
 from tests.campaign.schedules import Schedule, axes_of
 from tests.campaign.simulator import simulate
@@ -271,7 +277,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 def meddled(done: Evidence, folder: Path, *statements: str) -> Evidence:
     """The same evidence with another ledger file."""
     copy = folder / "ledger.sqlite"
-    copy.write_bytes(done.ledger.read_bytes())
+    copy.write_bytes(Path(done.ledger.removeprefix("sqlite:///")).read_bytes())
     connection = sqlite3.connect(copy)
     for trigger in ("chunk_moves", "chunk_history", "history_stays", "chunk_born", "chunk_born_history"):
         connection.execute(f"DROP TRIGGER {trigger}")
@@ -279,7 +285,7 @@ def meddled(done: Evidence, folder: Path, *statements: str) -> Evidence:
         connection.execute(statement)
     connection.commit()
     connection.close()
-    return dataclasses.replace(done, ledger=copy)
+    return dataclasses.replace(done, ledger=f"sqlite:///{copy}")
 
 
 COLUMNS = (
@@ -295,6 +301,7 @@ MOVE = "INSERT INTO history (chunk_seq, from_state, to_state, attempt, fence) VA
         ("I3", "DELETE FROM chunk WHERE chunk_seq = 2"),
         ("I3", f"INSERT INTO chunk SELECT 900 + chunk_seq, {COLUMNS} FROM chunk WHERE chunk_seq = 2"),
         ("I9", "UPDATE chunk SET state = 'rejected' WHERE chunk_seq = 2"),
+        ("I14", "UPDATE chunk SET message = 'refused: 707057599990000003' WHERE chunk_seq = 2"),
         ("I16", "UPDATE chunk SET state = 'in_flight' WHERE chunk_seq = 2"),
         ("I16", f"{MOVE} (2, 'acknowledged', 'planned', 1, 1)"),
     ],
@@ -311,6 +318,39 @@ def test_a_change_when_nothing_was_left_to_do_is_seen(done: Evidence) -> None:
     assert "I10" in broken(
         dataclasses.replace(done, sent=[*done.sent, again], lives=[*done.lives[:-1], last])
     )
+
+
+def test_a_body_in_the_ledger_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = store.to_bytes
+
+    def talkative(frame: pl.DataFrame) -> bytes:
+        return honest(frame.with_columns(digest=pl.lit("707057599990000003")))
+
+    monkeypatch.setattr(store, "to_bytes", talkative)
+    monkeypatch.setattr(quick, "cheaply", nullcontext)
+    monkeypatch.setattr(simulator, "cheaply", nullcontext)
+    assert "I14" in broken(simulate(calm(), tmp_path))
+
+
+def test_a_descriptor_that_is_not_closed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    honest = Ledger.account
+
+    def forgetful(self: Ledger, run_seq: int) -> Any:
+        kept.append(os.open(tmp_path, os.O_RDONLY))
+        return honest(self, run_seq)
+
+    monkeypatch.setattr(Ledger, "account", forgetful)
+    try:
+        assert "I19" in broken(simulate(calm(), tmp_path))
+    finally:
+        for number in kept:
+            os.close(number)
+
+
+def test_a_process_that_takes_too_much_memory_is_seen(done: Evidence) -> None:
+    last = dataclasses.replace(done.lives[-1], peak_megabytes=2000.0)
+    assert {"I19"} == broken(dataclasses.replace(done, lives=[*done.lives[:-1], last]))
 
 
 def test_a_child_before_its_parent_is_seen(done: Evidence) -> None:

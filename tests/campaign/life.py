@@ -1,0 +1,131 @@
+"""One life of a loader: take up the run in the ledger or begin it, settle what is open, send what is left.
+
+The simulator lives it in virtual time, the reference delivery in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from connectors.api import ApiClient
+from connectors.ledger.journal import Journal
+from connectors.ledger.store import Ledger
+from pipeline import account
+from pipeline.delivery.sender import Sender
+from pipeline.delivery.traffic import Traffic
+from pipeline.holdings import MERGES
+from pipeline.phases import MANNERS, Phase
+from pipeline.plan import KindPlan, Plan
+from pipeline.ports import World
+from schemas.errors import ApiUnavailable, MeterfeedError
+from schemas.ledger import State
+from schemas.outcomes import Exit, Kind, worst
+from schemas.profile import GuardsSection
+
+Lines = list[tuple[str, str, str | None, int]]
+
+
+@dataclass
+class Ending:
+    """How a life ended, as the loader tells it."""
+
+    exit_code: int
+    settled: bool
+    error: str | None = None
+    guard: str | None = None
+    lines: Lines = field(default_factory=list)
+
+
+@dataclass
+class Manner:
+    """How a life goes about it."""
+
+    chunk: int
+    concurrency: int
+    canary: int
+    settle_seconds: float
+    stopping: Callable[[], bool] = lambda: False
+    trouble: Callable[[Ledger], AbstractContextManager[object]] = lambda _: nullcontext()
+    """What goes wrong with the ledger while it delivers."""
+
+
+async def live(
+    frames: dict[Phase, pl.DataFrame],
+    ledger: Ledger,
+    durable: Journal,
+    client: ApiClient,
+    world: World,
+    manner: Manner,
+) -> Ending:
+    """Live it; whatever stops it is told in the ending."""
+    runs = await durable(ledger.runs)
+    run = (
+        runs[0]
+        if runs
+        else await durable(
+            ledger.begin_run,
+            command="sync",
+            environment="sandbox",
+            profiles="p",
+            job_digest="j",
+            stamp="20260101",
+            now=world.now(),
+        )
+    )
+    sender = Sender(
+        api=client,
+        ledger=ledger,
+        world=world,
+        durable=durable,
+        read_plan=lambda _run, phase, _partition: frames.get(phase),
+        traffic=Traffic(world, chunk_records=manner.chunk, concurrency=manner.concurrency),
+        guards=GuardsSection(rejected=1.0, rejected_alike=10**6, canary=manner.canary),
+        settle_seconds=manner.settle_seconds,
+        meter_point_keys=lambda points: [int(point) for point in points],
+        stopping=manner.stopping,
+    )
+    error: MeterfeedError | None = None
+    try:
+        with manner.trouble(ledger):
+            if await sender.recover():
+                raise ApiUnavailable("in doubt from before")
+            await sender.deliver(run.run_seq, {phase: frame.height for phase, frame in frames.items()}, 1)
+    except MeterfeedError as caught:
+        error = caught
+    return ending_of(frames, await _account(ledger, durable, run.run_seq), error)
+
+
+async def _account(ledger: Ledger, durable: Journal, run_seq: int) -> Lines:
+    lines = await durable(ledger.account, run_seq)
+    await durable(ledger.absorb, MERGES)
+    return lines
+
+
+def ending_of(frames: dict[Phase, pl.DataFrame], lines: Lines, error: MeterfeedError | None) -> Ending:
+    """What the loader says about it."""
+    counts = account.record_counts(_plan(frames), lines)
+    found = account.exits(None, counts.values())
+    open_states = (State.PLANNED, State.IN_DOUBT, State.IN_FLIGHT)
+    seen = sum(n for _, _, _, n in lines)
+    return Ending(
+        exit_code=int(worst(found | ({Exit(error.exit_code)} if error else set()))),
+        settled=seen == sum(frame.height for frame in frames.values())
+        and not any(line[1] in open_states for line in lines),
+        error=type(error).__name__ if error else None,
+        guard=getattr(error, "guard", None),
+        lines=lines,
+    )
+
+
+def _plan(frames: dict[Phase, pl.DataFrame]) -> Plan:
+    counts = {kind: KindPlan() for kind in Kind}
+    for phase, frame in frames.items():
+        verb = {"C": "create", "U": "update", "R": "release"}[
+            phase.value[0].upper() if phase != Phase.REPLACE_RESOURCES else "U"
+        ]
+        counts[MANNERS[phase].kind] = counts[MANNERS[phase].kind].plus(KindPlan(**{verb: frame.height}))
+    return Plan("d", counts, {p: f.height for p, f in frames.items()}, 1, 1)

