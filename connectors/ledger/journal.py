@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from connectors.ledger.store import Ledger
+from connectors.ledger.store import ConnectionLost, Ledger
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class Journal:
 
         Raises:
             StorageError: this operation, or the commit it shared, failed; nothing of it is stored.
+            ConnectionLost: the database went away; it may be stored or not.
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((partial(operation, *args, **kwargs), done))
@@ -60,6 +61,9 @@ class Journal:
         try:
             with self._ledger.together():
                 return [operation() for operation in operations]
+        except ConnectionLost as error:
+            # They may be stored: done once more, they might be there twice.
+            return [error] * len(operations)
         except Exception as error:  # noqa: BLE001  handed to every caller: none of the operations is stored
             if len(operations) == 1:
                 return [error]

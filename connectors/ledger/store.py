@@ -169,6 +169,10 @@ def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
+class ConnectionLost(StorageError):
+    """What was being stored may be stored or not. Only the ledger itself can tell, to the next run that opens it."""
+
+
 @contextmanager
 def storage_trouble() -> Iterator[None]:
     """Turn every database error into `StorageError`; its text holds no row, only the driver's sentence."""
@@ -181,6 +185,11 @@ def storage_trouble() -> Iterator[None]:
         if "database is locked" in sentence:
             raise BusyError(
                 "The ledger is locked by another program.", cure="Close it and start again."
+            ) from error
+        if error.connection_invalidated:
+            raise ConnectionLost(
+                f"The connection to the ledger's database was lost: {sentence}.",
+                cure="Run `meterfeed resume` when the database is there again.",
             ) from error
         raise StorageError(
             f"The ledger could not be used: {sentence}.",
