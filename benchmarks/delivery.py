@@ -65,10 +65,10 @@ async def deliver(
 
 
 @contextmanager
-def echo_server() -> Iterator[int]:
+def echo_server(latency: float = 0.0) -> Iterator[int]:
     """The bare server in a process of its own; yields its port."""
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.echo_server"],
+        [sys.executable, "-m", "benchmarks.echo_server", str(latency)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

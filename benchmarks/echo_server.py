@@ -1,7 +1,8 @@
 """A server that only reads and echoes: the cost of the API is not in the figures.
 
 Answers every POST with 201 and the body it got, a token to whoever asks for one, and 404 to the rest. Runs in a
-process of its own on loopback; ends with its standard input.
+process of its own on loopback; ends with its standard input. An argument makes every answer but a token so many
+seconds late, as an API far away is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+LATENCY = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 TOKEN = b'{"access_token":"t","token_type":"Bearer","expires_in":3600}'
 
 
@@ -45,16 +47,18 @@ class Echo(asyncio.Protocol):
             status, answer = b"201 Created", body
         else:
             status, answer = b"404 Not Found", b"{}"
-        self.transport.writelines(
-            [
-                b"HTTP/1.1 "
-                + status
-                + b"\r\ncontent-type: application/json\r\ncontent-length: "
-                + str(len(answer)).encode()
-                + b"\r\n\r\n",
-                answer,
-            ]
-        )
+        parts = [
+            b"HTTP/1.1 "
+            + status
+            + b"\r\ncontent-type: application/json\r\ncontent-length: "
+            + str(len(answer)).encode()
+            + b"\r\n\r\n",
+            answer,
+        ]
+        if LATENCY and answer is not TOKEN:
+            asyncio.get_running_loop().call_later(LATENCY, self.transport.writelines, parts)
+        else:
+            self.transport.writelines(parts)
 
 
 async def main() -> None:
