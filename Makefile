@@ -46,8 +46,9 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 	@$(BIN)/python -m benchmarks.push --locations 500000 --rounds 3 --json benchmarks/push.json
 	@$(BIN)/python -m benchmarks.singles --rounds 3 --json benchmarks/singles.json
 
-campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one schedule
-	@SEED=$(SEED) CASE=$(CASE) MINUTES=$(MINUTES) $(BIN)/python -m tests.campaign
+campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case
+	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
+	@test -n '$(CASE)' || $(BIN)/python -m pytest -m campaign
 
 audit: $(VENV)/.dev       ## known vulnerabilities of the pinned packages; says so when nobody could be asked
 	@$(PIP) install --constraint constraints.txt --editable '.[audit]'
