@@ -61,7 +61,14 @@ def _to_3(connection: sa.Connection) -> None:
         run(trigger)
 
 
-MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = MappingProxyType({2: _to_2, 3: _to_3})
+def _to_4(connection: sa.Connection) -> None:
+    """What was acknowledged is folded into the holdings while others are sent: it must be found without searching."""
+    connection.exec_driver_sql(
+        "CREATE INDEX chunk_unabsorbed ON chunk (chunk_seq) WHERE state = 'acknowledged' AND absorbed = 0"
+    )
+
+
+MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = MappingProxyType({2: _to_2, 3: _to_3, 4: _to_4})
 """Version to the step that leads to it from the one before."""
 
 

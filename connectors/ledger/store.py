@@ -735,9 +735,7 @@ class Ledger:
         Returns:
             The number of records absorbed.
         """
-        waiting = sa.select(sa.func.coalesce(sa.func.sum(t.chunk.c.n), 0)).where(
-            t.chunk.c.state == State.ACKNOWLEDGED, t.chunk.c.absorbed == 0
-        )
+        waiting = sa.select(sa.func.coalesce(sa.func.sum(t.chunk.c.n), 0)).where(t.UNABSORBED)
         total = 0
         while True:
             with self._transaction() as connection:
@@ -748,7 +746,7 @@ class Ledger:
     def _absorb_some(self, connection: sa.Connection, merge: Mapping[str, Any]) -> int:
         query = (
             sa.select(t.chunk)
-            .where(t.chunk.c.state == State.ACKNOWLEDGED, t.chunk.c.absorbed == 0)
+            .where(t.UNABSORBED)
             .order_by(t.chunk.c.chunk_seq)
         )
         taken: list[ChunkRow] = []
