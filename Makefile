@@ -45,6 +45,7 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 	@$(BIN)/python -m benchmarks.records --rows $(SIZE) --rounds 3 --json benchmarks/records.json
 	@$(BIN)/python -m benchmarks.push --locations 500000 --rounds 3 --json benchmarks/push.json
 	@$(BIN)/python -m benchmarks.singles --rounds 3 --json benchmarks/singles.json
+	@$(BIN)/python -m benchmarks.nightly --rows 1000000 --rounds 3 --json benchmarks/nightly.json
 
 campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case
 	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
