@@ -1,0 +1,357 @@
+"""What the exports do not name any more: remembered, shown, and removed only when a person and two exports agree.
+
+Rows DE1 to DE7 of the fault catalogue, over real HTTP, by the sandbox's effect log.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.conftest import settings_for
+from tests.integration.test_cli_settle import HEADER, PROFILE, gsrn, location_of, mutating, portfolio, row
+
+HOUR = 3600.0
+RESOURCES = """
+name = "things"
+country = "NO"
+[export]
+kind = "full"
+of = "resources"
+[file]
+match = "things-*"
+separator = ";"
+[columns]
+user = "Kundenr"
+location = "Anlegg"
+resource = "EnhetID"
+resource_type = "Type"
+[values.resource_type]
+"Varmepumpe" = "HVAC"
+"Elbil" = "Vehicle"
+"""
+
+
+class Clock:
+    """The wall clock of the commands, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def go_on(self, hours: float) -> None:
+        self.ahead += hours * HOUR
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    now = Clock()
+    monkeypatch.setattr("flows.wiring.time", SimpleNamespace(time=now, monotonic=time.monotonic))
+    return now
+
+
+class Company:
+    """One company: exports it writes, commands it runs."""
+
+    def __init__(self, meterfeed: Any, api: Sandbox, folder: Path) -> None:
+        self._meterfeed, self._api, self._folder = meterfeed, api, folder
+        self.count = 0
+
+    def export(
+        self, rows: list[str], *, kind: str = "full", profile: str = "p", guards: str = ""
+    ) -> list[str]:
+        """Write an export and its profile; returns the arguments that load it."""
+        self.count += 1
+        path = self._folder / f"{profile}-{self.count}.csv"
+        path.write_text(HEADER + "".join(rows), encoding="utf-8")
+        toml = self._folder / f"{profile}-{kind}.toml"
+        toml.write_text(PROFILE.format(name=profile, kind=kind) + f"[guards]\n{guards}\n", encoding="utf-8")
+        return [str(path), "--profile", str(toml)]
+
+    def things(self, rows: list[str]) -> list[str]:
+        """Write an export of resources."""
+        self.count += 1
+        path = self._folder / f"things-{self.count}.csv"
+        path.write_text("Kundenr;Anlegg;EnhetID;Type\n" + "".join(rows), encoding="utf-8")
+        toml = self._folder / "things.toml"
+        toml.write_text(RESOURCES, encoding="utf-8")
+        return [str(path), "--profile", str(toml)]
+
+    def run(self, *arguments: object) -> dict[str, Any]:
+        """Run a command; its summary."""
+        document: dict[str, Any] = self._meterfeed(*arguments, "--json", **settings_for(self._api)).document
+        return document
+
+    def deletes(self) -> list[str]:
+        """Kinds of what was removed, in order, from the effect log."""
+        return [effect["kind"] for effect in self._api.effects() if effect["effect"] == "delete"]
+
+    def users(self) -> int:
+        """Users the API holds."""
+        return len(self._api.state()["users"])
+
+
+@pytest.fixture
+def company(meterfeed: Any, api: Sandbox, tmp_path: Path) -> Company:
+    return Company(meterfeed, api, tmp_path)
+
+
+def gone_for_a_day(company: Company, clock: Clock, **how: Any) -> list[str]:
+    """Forty customers, of whom the last is missing from two exports a day apart; returns the second's arguments."""
+    assert 0 == company.run("sync", *company.export(portfolio(40), **how))["exit_code"]
+    clock.go_on(24)
+    assert 0 == company.run("sync", *company.export(portfolio(39), **how))["exit_code"]
+    clock.go_on(24)
+    return company.export([*portfolio(39), row(100, 100, 100)], **how)
+
+
+def test_nothing_is_removed_unless_asked(company: Company, clock: Clock) -> None:
+    """DE1, DE6: two exports a day apart are not enough; somebody must ask."""
+    third = gone_for_a_day(company, clock)
+    done = company.run("sync", *third)
+    assert (0, []) == (done["exit_code"], company.deletes())
+    assert {"missing": 1, "due": 1, "waiting": {}} == done["vanished"]["kinds"]["user"]
+
+
+def test_what_vanished_is_removed_once_a_person_approved_that_very_plan(
+    company: Company, clock: Clock
+) -> None:
+    """DE4, DE6: asked for, missing twice, approved by digest; what hangs on the user goes first."""
+    third = gone_for_a_day(company, clock)
+    plan = company.run("plan", *third, "--delete-vanished")
+    assert (11, 1, 1) == (
+        plan["exit_code"],
+        plan["plan"]["user"]["delete"],
+        plan["plan"]["location"]["delete"],
+    )
+    assert "loses this month's compensation" in plan["error"]["message"]
+    stopped = company.run("sync", *third, "--delete-vanished")
+    assert (11, "A guard stopped the run: removal.", []) == (
+        stopped["exit_code"],
+        stopped["verdict"],
+        company.deletes(),
+    )
+    assert 11 == company.run("sync", *third, "--delete-vanished", "--approve", "0" * 32)["exit_code"]
+    done = company.run("sync", *third, "--delete-vanished", "--approve", stopped["plan_digest"])
+    assert (0, ["location", "user"], 40) == (done["exit_code"], company.deletes(), company.users())
+    assert 1 == done["vanished"]["removals"]["user"]["removed"]
+    assert 1 == done["records"]["user"]["created"]
+
+
+def test_missing_once_says_since_when(company: Company, clock: Clock) -> None:
+    """DE6: one export is no proof, and the plan says so."""
+    company.run("sync", *company.export(portfolio(40)))
+    plan = company.run("plan", *company.export(portfolio(39)), "--delete-vanished")
+    assert (0, 0) == (plan["exit_code"], plan["plan"]["user"]["delete"])
+    assert {"missing": 1, "due": 0, "waiting": {"seen_once": 1}} == plan["vanished"]["kinds"]["user"]
+    [user] = [one for one in plan["vanished"]["listed"] if one["kind"] == "user"]
+    assert ("seen_once", True) == (user["waits"], user["missing_since"].startswith("20"))
+
+
+@pytest.mark.parametrize(("hours", "due"), [(19.0, 0), (21.0, 1)])
+def test_two_exports_must_be_twenty_hours_apart(
+    company: Company, clock: Clock, hours: float, due: int
+) -> None:
+    """DE6."""
+    company.run("sync", *company.export(portfolio(40)))
+    company.run("sync", *company.export(portfolio(39)))
+    clock.go_on(hours)
+    plan = company.run("plan", *company.export([*portfolio(39), row(100, 100, 100)]), "--delete-vanished")
+    assert due == plan["plan"]["user"]["delete"]
+
+
+def test_the_same_export_read_again_a_day_later_proves_nothing_new(company: Company, clock: Clock) -> None:
+    """DE6: what counts is when these bytes were first read."""
+    company.run("sync", *company.export(portfolio(40)))
+    second = company.export(portfolio(39))
+    company.run("sync", *second)
+    clock.go_on(48)
+    plan = company.run("plan", *second, "--delete-vanished")
+    assert {"seen_once": 1} == plan["vanished"]["kinds"]["user"]["waiting"]
+
+
+@pytest.mark.parametrize("kind", ["full", "delta"])
+def test_who_is_named_in_between_is_not_missing(company: Company, clock: Clock, kind: str) -> None:
+    """DE6: missing once, back the next day, missing again: the count begins anew."""
+    company.run("sync", *company.export(portfolio(40)))
+    company.run("sync", *company.export(portfolio(39)))
+    clock.go_on(24)
+    back = portfolio(40) if kind == "full" else [row(39, 39, 39)]
+    company.run("sync", *company.export(back, kind=kind))
+    clock.go_on(24)
+    plan = company.run("plan", *company.export([*portfolio(39), row(101, 101, 101)]), "--delete-vanished")
+    assert (1, 0) == (plan["vanished"]["kinds"]["user"]["missing"], plan["plan"]["user"]["delete"])
+
+
+def test_a_broken_export_removes_nothing_even_when_approved(company: Company, clock: Clock) -> None:
+    """DE1, DE2: more than max(20, 1 %) cannot be approved, nor anything when the export shrank."""
+    company.run("sync", *company.export(portfolio(400)))
+    clock.go_on(24)
+    half = company.export(portfolio(200))
+    shrank = company.run("sync", *half)
+    company.run("sync", *half, "--approve", shrank["plan_digest"])
+    clock.go_on(24)
+    again = company.export([*portfolio(199), row(500, 500, 500)])
+    stopped = company.run("sync", *again, "--delete-vanished")
+    assert (11, "A guard stopped the run: deletes.") == (stopped["exit_code"], stopped["verdict"])
+    before = mutating(company._api)
+    still = company.run("sync", *again, "--delete-vanished", "--approve", stopped["plan_digest"])
+    assert (11, before) == (still["exit_code"], mutating(company._api))
+    assert "[guards] deletes" in still["error"]["cure"]
+
+
+def test_an_export_that_a_guard_stopped_is_no_proof(company: Company, clock: Clock) -> None:
+    """DE1: what a truncated export does not name is not missing."""
+    company.run("sync", *company.export(portfolio(400)))
+    assert 11 == company.run("sync", *company.export(portfolio(200)))["exit_code"]
+    clock.go_on(24)
+    plan = company.run("plan", *company.export(portfolio(399)), "--delete-vanished")
+    assert {"seen_once": 1} == plan["vanished"]["kinds"]["user"]["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "spared", "waiting"),
+    [
+        ("K0039;A0039;Husholdning;12345;61,5;9,6;Aktiv\n", 2, {}),
+        (";A0039;Husholdning;707;61,5;9,6;Aktiv\n", 0, {"unreadable_rows": 1}),
+        ("K0039;A0039\n", 0, {"unreadable_rows": 1}),
+    ],
+    ids=["quarantined", "nameless", "unreadable"],
+)
+def test_a_row_that_could_not_be_judged_may_be_the_missing_one(
+    company: Company, clock: Clock, broken: str, spared: int, waiting: dict[str, int]
+) -> None:
+    """DE3: a bad row keeps its customer; one that names nobody keeps everybody."""
+    company.run("sync", *company.export(portfolio(40)))
+    clock.go_on(24)
+    company.run("sync", *company.export([*portfolio(39), broken]))
+    clock.go_on(24)
+    plan = company.run(
+        "plan", *company.export([*portfolio(39), broken, row(100, 100, 100)]), "--delete-vanished"
+    )
+    told = plan["vanished"]
+    assert (0, spared) == (plan["plan"]["user"]["delete"], told["spared"])
+    assert waiting == told["kinds"].get("user", {"waiting": {}})["waiting"]
+
+
+def test_a_user_with_records_of_another_export_stays(company: Company, clock: Clock) -> None:
+    """DE5: what hangs on a user is removed first, and what nobody speaks for keeps it."""
+    company.run("sync", *company.export(portfolio(40)))
+    company.run("sync", *company.things(["K0039;A0039;E1;Varmepumpe\n", "K0038;A0038;E2;Elbil\n"]))
+    clock.go_on(24)
+    company.run("sync", *company.export(portfolio(37)))
+    clock.go_on(24)
+    third = company.export([*portfolio(37), row(100, 100, 100)])
+    plan = company.run("plan", *third, "--delete-vanished")
+    # 37 has nothing else; 38 has a vehicle, 39 a heat pump at its location.
+    assert {"has_other_records": 2} == plan["vanished"]["kinds"]["user"]["waiting"]
+    assert {"has_other_records": 1} == plan["vanished"]["kinds"]["location"]["waiting"]
+    done = company.run("sync", *third, "--delete-vanished", "--approve", plan["plan_digest"])
+    assert 0 == done["exit_code"]
+    assert ["location", "location", "user"] == company.deletes()
+
+
+def test_what_vanished_with_its_resources_goes_from_the_leaves_to_the_root(
+    company: Company, clock: Clock
+) -> None:
+    """DE5: the guard counts the cascade, and every record has a request of its own."""
+    company.run("sync", *company.export(portfolio(40)))
+    both = ["K0039;A0039;E1;Varmepumpe\n", "K0039;A0039;E2;Elbil\n"]
+    rest = ["K0001;A0001;E3;Elbil\n"]
+    company.run("sync", *company.things([*both, *rest]))
+    clock.go_on(24)
+    customers, things = company.export(portfolio(39)), company.things(rest)
+    company.run("sync", *things[:1], *customers[:1], *things[1:], *customers[1:])
+    clock.go_on(24)
+    customers = company.export([*portfolio(39), row(100, 100, 100)])
+    things = company.things([*rest, "K0002;A0002;E4;Elbil\n"])
+    arguments = [*things[:1], *customers[:1], *things[1:], *customers[1:], "--delete-vanished"]
+    plan = company.run("plan", *arguments)
+    assert dict.fromkeys(("user", "location", "resource", "vehicle"), 1) == {
+        kind: changes["delete"] for kind, changes in plan["plan"].items()
+    }
+    done = company.run("sync", *arguments, "--approve", plan["plan_digest"])
+    assert (0, ["resource", "resource", "location", "user"]) == (done["exit_code"], company.deletes())
+
+
+def test_what_somebody_else_hung_on_a_user_keeps_it(company: Company, clock: Clock) -> None:
+    """DE5: the ledger does not know of it; a look before the removal does."""
+    third = gone_for_a_day(company, clock)
+    user = location_of(company._api, 39)["userId"]
+    by_hand(company._api, "POST", f"/users/{user}/vehicles", {"resourceId": "car", "resourceType": "Vehicle"})
+    plan = company.run("plan", *third, "--delete-vanished")
+    done = company.run("sync", *third, "--delete-vanished", "--approve", plan["plan_digest"])
+    assert (10, ["location"]) == (done["exit_code"], company.deletes())
+    assert 1 == done["vanished"]["removals"]["user"]["rejected"]
+
+
+def test_a_customer_who_comes_back_is_created_anew_and_counted_as_such(
+    company: Company, clock: Clock
+) -> None:
+    """DE6: the tombstone says that this is no new customer."""
+    third = gone_for_a_day(company, clock)
+    plan = company.run("plan", *third, "--delete-vanished")
+    company.run("sync", *third, "--delete-vanished", "--approve", plan["plan_digest"])
+    back = company.run("sync", *company.export([*portfolio(40), row(100, 100, 100)]))
+    assert (0, {"user": 1, "location": 1}) == (back["exit_code"], back["returning"])
+    assert (1, 41) == (back["records"]["user"]["created"], company.users())
+    later = company.run("sync", *company.export([*portfolio(41), row(100, 100, 100)]))
+    assert (0, False) == (later["exit_code"], "returning" in later)
+
+
+def test_an_approval_is_good_for_one_run(company: Company, clock: Clock) -> None:
+    """DE4: a schedule with --approve in its command line must not remove the same customers again."""
+    company.run("sync", *company.export(portfolio(40)))
+    ended = []
+    for turn in (1, 2):
+        company.run("sync", *company.export([*portfolio(40)[turn:], *portfolio(turn)]))
+        for _ in range(2):
+            clock.go_on(24)
+            last = company.export([*portfolio(39)[company.count :], *portfolio(company.count)])
+            plan = company.run("plan", *last, "--delete-vanished")
+            company.run("sync", *last)
+        ended.append(company.run("sync", *last, "--delete-vanished", "--approve", plan["plan_digest"]))
+    assert [(0, "Everything is accounted for."), (11, "A guard stopped the run: approval.")] == [
+        (one["exit_code"], one["verdict"]) for one in ended
+    ]
+    assert plan["plan_digest"] == ended[0]["plan_digest"]
+
+
+def test_a_removal_is_not_applied_a_day_after_it_was_planned(company: Company, clock: Clock) -> None:
+    """DE4: what vanished may be back by then."""
+    third = gone_for_a_day(company, clock)
+    digest = company.run("plan", *third, "--delete-vanished")["plan_digest"]
+    clock.go_on(25)
+    stale = company.run("apply", digest)
+    assert (11, []) == (stale["exit_code"], company.deletes())
+    assert "older than 24 hours" in stale["error"]["message"]
+
+
+def test_apply_removes_what_the_plan_showed(company: Company, clock: Clock) -> None:
+    """DE4: naming the plan by its digest approves it."""
+    third = gone_for_a_day(company, clock)
+    digest = company.run("plan", *third, "--delete-vanished")["plan_digest"]
+    assert (0, ["location", "user"]) == (company.run("apply", digest)["exit_code"], company.deletes())
+
+
+def by_hand(api: Sandbox, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    """What somebody else does to the tenant."""
+    import httpx
+
+    token = httpx.post(
+        api.token_url,
+        data={
+            "grant_type": "client_credentials",
+            "client_id": api.client_id,
+            "client_secret": api.client_secret,
+        },
+    ).json()["access_token"]
+    headers = {"authorization": f"Bearer {token}"}
+    assert httpx.request(method, api.base_url + path, json=body, headers=headers).is_success
