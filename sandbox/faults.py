@@ -787,10 +787,11 @@ def named_plan(name: str) -> FaultPlan:
     """
     if name in NAMED_PLANS:
         return _plan_of(NAMED_PLANS[name])
-    if name in FAULTS:
+    known = [*FAULTS, *(WIRE_PREFIX + wire for wire in WIRE_FAULTS)]
+    if name in known:
         return _plan_of({"fault": [{"kind": name}]})
     raise ValueError(
-        f"unknown faults {name!r}{_nearest(name, [*NAMED_PLANS, *FAULTS])}: "
+        f"unknown faults {name!r}{_nearest(name, [*NAMED_PLANS, *known])}: "
         f"give a .toml or .json file, one of {', '.join(NAMED_PLANS)}, or one fault of the menu"
     )
 
@@ -932,6 +933,25 @@ NAMED_PLANS: dict[str, dict[str, Any]] = {
     "captive-portal": {
         "seed": 11,
         "fault": [{"kind": "login-page", "on": "api", "probability": 0.05}],
+    },
+    "wire-storm": {
+        "fault": [
+            {"kind": WIRE_PREFIX + name, "on": "mutating", "probability": 0.02}
+            for name in (
+                "close-without-answer",
+                "reset-without-answer",
+                "cut-in-headers",
+                "cut-in-body",
+                "reset-in-body",
+                "silence-in-body",
+                "early-503-reset",
+                "unframed-cut",
+                "length-too-long",
+                "answer-then-400",
+                "gzip-bomb",
+                "informational-flood",
+            )
+        ],
     },
     "storm": {
         "seed": 12,

@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +46,13 @@ DEMO_FAULTS: Final[dict[str, Any]] = {
 def register(app: typer.Typer) -> None:
     """Make the commands of this module known."""
     app.command(epilog=example("meterfeed demo"))(demo)
-    app.command(epilog=example("meterfeed sandbox --port 8080 --faults storm"))(sandbox)
+    app.command(
+        epilog=example(
+            "meterfeed sandbox --port 8080 --faults storm",
+            "meterfeed sandbox --semantics a=prefix,b=skip,d=reads-lag --faults lost-answers",
+            "meterfeed sandbox --wire --faults wire-storm",
+        )
+    )(sandbox)
 
 
 def demo(
@@ -76,6 +83,16 @@ def sandbox(
     faults: Annotated[
         str | None, typer.Option(metavar="PLAN", help="How to misbehave: a plan's name or file.")
     ] = None,
+    semantics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CELL", help="What the vendor leaves open: axes as a=prefix,b=skip, or cell=0 to 1349."
+        ),
+    ] = None,
+    wire: Annotated[
+        bool,
+        typer.Option("--wire", help="Speak HTTP byte by byte, so that faults of the wire can be played."),
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of every draw in the plan.")] = None,
     state_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep what the API holds there, and take it up again.")
@@ -85,7 +102,14 @@ def sandbox(
     """Be the API on this machine until Ctrl-C; prints the settings to copy into another terminal."""
 
     async def work(session: Session) -> Summary:
-        return await _serve(session, port=port, faults=faults, seed=seed, state_dir=state_dir)
+        return await _serve(
+            session,
+            state_dir=state_dir,
+            make=lambda: _sandbox(
+                port, faults, semantics=semantics, wire=wire, seed=seed, state_dir=state_dir
+            ),
+            port=port,
+        )
 
     conduct(
         "sandbox",
@@ -194,13 +218,17 @@ def _sandbox_settings(settings: Settings, api: Sandbox, folder: Path) -> Setting
 
 
 # --------------------------------------------------------------------------- sandbox
-async def _serve(
-    session: Session, *, port: int, faults: str | None, seed: int | None, state_dir: Path | None
-) -> Summary:
+def _sandbox(port: int, faults: str | None, **how: Any) -> Sandbox:
     from sandbox.server import Sandbox
 
+    return Sandbox(port, faults, **how)
+
+
+async def _serve(
+    session: Session, *, make: Callable[[], Sandbox], port: int, state_dir: Path | None
+) -> Summary:
     try:
-        api = Sandbox(port, faults, seed=seed, state_dir=state_dir)
+        api = make()
     except ValueError as problem:  # the sentence is about the plan, which the caller wrote
         return usage_ending(printable(str(problem)), command="sandbox")
     except OSError as problem:
