@@ -3,8 +3,8 @@
     python -m benchmarks.nightly --rows 1000000 --rounds 3 --json benchmarks/nightly.json
 
 The portfolio is loaded once. The night's export has the same rows in a file of other bytes, so it is not skipped by
-its hash: it is read, judged, folded and compared with the ledger. A file of the same bytes is skipped before it is read;
-that is timed too. Bar: 0 requests that change anything, and at most 1.3 times the time of `quality`.
+its hash: it is read, judged, folded and compared with the ledger. A file of the same bytes is skipped before
+that; it is timed too. Bar: 0 requests that change anything, and at most 1.3 times the time of `quality`.
 """
 
 from __future__ import annotations
