@@ -9,6 +9,8 @@ Sides, each in its own process, in turn, on the same file:
     ours_single     the same with one partition: what partitioning costs or saves
     duckdb          the same checks and grouping in SQL; records as columns to Parquet, without bodies or digests
     floor           bare Polars reading the same columns as text and writing them to Parquet
+    reading         our reader alone: every row as text with its line, counted twice
+    judging         our reader, canonical rows, alarms and judgement, nothing kept
 
 The sides must find the same rows and records, or there is no result.
 """
@@ -28,6 +30,8 @@ from benchmarks.processes import Cost, alternating, as_json, in_own_process, mac
 SPEED_BAR: Final = 1.5
 MEMORY_BAR_MB: Final = 700
 FLAT_BAR: Final = 1.15
+JUDGING_BAR: Final = 2.0
+"""What judging adds to reading, as a multiple of reading."""
 WORKERS: Final = 2
 
 Found = dict[str, int]
@@ -36,19 +40,14 @@ Found = dict[str, int]
 # ------------------------------------------------------------------ ours
 def ours(export: Path, out: Path, *, partitions: int | None = None) -> Found:
     """The path of `meterfeed quality` and `sync` up to the records; provenance is made and counted."""
-    import flows  # noqa: F401  settles how Polars allocates, as it does for the command line
-    from benchmarks.customers import PROFILE
-    from connectors.exports import open_exports
     from connectors.spool import Spool
     from pipeline.conflicts import ConflictPolicy, find_conflicts
     from pipeline.identity import Identity
     from pipeline.partition import partition_count
     from pipeline.records import Folding
-    from schemas.profile import Profile
 
-    profile = Profile.from_toml(PROFILE, "benchmark.toml")
+    opened, profile = _opened(export)
     identity, policy = Identity("benchmark key of 32 bytes or so ..", ids="as-is"), ConflictPolicy()
-    [opened] = open_exports([str(export)], [profile])
     spool = Spool.create(out / "spool", partitions=partitions or partition_count(opened.row_estimate()))
     read, quarantined = _judge_and_spool(opened, profile, identity, spool)
     find_conflicts(spool, policy)
@@ -60,11 +59,18 @@ def ours(export: Path, out: Path, *, partitions: int | None = None) -> Found:
 
 
 def _judge_and_spool(opened: Any, profile: Any, identity: Any, spool: Any) -> tuple[int, int]:
+    from pipeline.intake import spool_rows
+    from pipeline.partition import RowShape
+
+    shape = RowShape.of(profile)
+    return _judge(opened, profile, lambda judged: spool_rows(spool, judged.valid_rows, shape, identity))
+
+
+def _judge(opened: Any, profile: Any, keep: Callable[[Any], object]) -> tuple[int, int]:
+    """Rows read and rows quarantined."""
     from connectors.reference import load_reference
     from pipeline.alarms import Alarms
     from pipeline.canonical import to_canonical
-    from pipeline.intake import spool_rows
-    from pipeline.partition import RowShape
     from pipeline.validation import judge
     from schemas.rules import Rulebook
 
@@ -77,9 +83,32 @@ def _judge_and_spool(opened: Any, profile: Any, identity: Any, spool: Any) -> tu
         alarms.observe(canonical.rows, judged)
         read += batch.rows.height + int(batch.unreadable["lines"].sum())
         quarantined += judged.quarantined.len()
-        spool_rows(spool, judged.valid_rows, RowShape.of(profile), identity)
+        keep(judged)
     alarms.raise_if_damaged()
     return read, quarantined
+
+
+def _opened(export: Path) -> tuple[Any, Any]:
+    import flows  # noqa: F401  settles how Polars allocates, as it does for the command line
+    from benchmarks.customers import PROFILE
+    from connectors.exports import open_exports
+    from schemas.profile import Profile
+
+    profile = Profile.from_toml(PROFILE, "benchmark.toml")
+    [opened] = open_exports([str(export)], [profile])
+    return opened, profile
+
+
+def reading(export: Path, _out: Path) -> Found:
+    """Every row as text, with file, line and record number."""
+    opened, _ = _opened(export)
+    return {"read": sum(batch.rows.height for batch in opened.batches())}
+
+
+def judging(export: Path, _out: Path) -> Found:
+    """Reading, and every rule over every row, the outline of the country included."""
+    read, quarantined = _judge(*_opened(export), keep=lambda _judged: None)
+    return {"read": read, "quarantined": quarantined}
 
 
 def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
@@ -203,6 +232,8 @@ SIDES: Final[dict[str, Callable[[Path, Path], Found]]] = {
     "ours_single": lambda export, out: ours(export, out, partitions=1),
     "duckdb": duckdb,
     "floor": floor,
+    "reading": reading,
+    "judging": judging,
 }
 
 
@@ -231,6 +262,11 @@ def _bars(costs: dict[str, list[Cost]], tenth: Cost) -> dict[str, Any]:
         "peak_mb": _bar(mine.peak_mb, MEMORY_BAR_MB, at_most=True),
         "growth_of_memory": _bar(mine.peak_mb / tenth.peak_mb, FLAT_BAR, at_most=True),
     }
+    if "reading" in costs and "judging" in costs:
+        read = medians(costs["reading"]).wall
+        bars["judging_to_reading"] = _bar(
+            (medians(costs["judging"]).wall - read) / read, JUDGING_BAR, at_most=True
+        )
     if "duckdb" in costs:
         bars["speed_of_duckdb"] = _bar(medians(costs["duckdb"]).wall / mine.wall, SPEED_BAR, at_most=False)
     return bars
@@ -259,7 +295,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sides", default="ours,duckdb,floor", help=f"of {', '.join(SIDES)}")
+    parser.add_argument("--sides", default="ours,duckdb,floor,reading,judging", help=f"of {', '.join(SIDES)}")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--folder", type=Path, help="keep the exports here between runs")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
