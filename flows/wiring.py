@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from connectors.api import ApiClient
@@ -20,8 +21,10 @@ from connectors.exports.places import find_places
 from connectors.ledger import open_ledger
 from connectors.ledger.claims import join_ledger
 from connectors.ledger.journal import Journal
+from connectors.ledger.store import file_of
 from connectors.profiles import load_profiles
 from connectors.reference import load_reference
+from connectors.room import require_room
 from connectors.shared_spool import SharedRoot
 from connectors.shelf import FileShelf
 from flows.settings import CURE, Settings
@@ -144,6 +147,7 @@ def ports_of(
         chunk_records=settings.chunk_size,
         concurrency=settings.concurrency,
         settle_seconds=settings.settle,
+        room=partial(_require_room, settings),
         stopping=lambda: bool(stopping()),
         interruption=lambda: _exit_of(stopping()),
         crew=None if settings.shared is None else lambda: _crew(settings, world),
@@ -153,6 +157,11 @@ def ports_of(
 
 def _exit_of(asked: Exit | bool | None) -> Exit:
     return asked if isinstance(asked, Exit) else Exit.INTERRUPTED
+
+
+def _require_room(settings: Settings, data: int, ledger: int) -> None:
+    file = file_of(settings.ledger.get_secret_value())
+    require_room({settings.data_dir: data} | ({} if file is None else {file: ledger}))
 
 
 def _opened(arguments: Sequence[str], profiles: Sequence[Profile]) -> Opened:

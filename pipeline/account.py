@@ -21,7 +21,7 @@ ROW_SOURCE = 1 << 40
 OUTCOMES = {
     State.REJECTED: Outcome.REJECTED,
     State.IN_DOUBT: Outcome.IN_DOUBT,
-    State.IN_FLIGHT: Outcome.IN_DOUBT,  # only seen when a run is looked at from outside while it is running
+    State.IN_FLIGHT: Outcome.IN_DOUBT,  # its end could not be written down, or it is looked at from outside
     State.BLOCKED: Outcome.BLOCKED,
     State.PLANNED: Outcome.NOT_SENT,
     State.SUPERSEDED: Outcome.NOT_SENT,

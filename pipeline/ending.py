@@ -481,6 +481,7 @@ def outcome_frames(
         State.ACKNOWLEDGED,
         State.REJECTED,
         State.IN_DOUBT,
+        State.IN_FLIGHT,  # its end could not be written down
         State.BLOCKED,
         State.PLANNED,
         State.SUPERSEDED,

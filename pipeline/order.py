@@ -60,6 +60,7 @@ class Ports:
         ledger: opens the ledger as its one writer, with the way to run operations on it.
         api: opens a connection to the API.
         stopping: whether somebody asked the run to end.
+        room: raises `StorageError` unless so many bytes fit into the data directory, and so many into the ledger.
         interruption: the exit code of how.
         crew: makes this process one of several workers; None where runs are not shared.
         lease_seconds: after how long without a sign of life a worker has lost its partition.
@@ -78,6 +79,7 @@ class Ports:
     concurrency: int = 8
     settle_seconds: float = 30.0
     stopping: Callable[[], bool] = lambda: False
+    room: Callable[[int, int], None] = lambda _data, _ledger: None
     interruption: Callable[[], Exit] = lambda: Exit.INTERRUPTED
     crew: Callable[[], AbstractAsyncContextManager[Crew]] | None = None
     lease_seconds: float = 60.0

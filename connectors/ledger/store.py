@@ -85,7 +85,7 @@ def open_ledger(
 def locked_ledger(url: str) -> Iterator[Ledger]:
     """The database of a ledger under its lock; nothing of it is looked at yet."""
     with ExitStack() as stack:
-        path = _sqlite_path(url)
+        path = file_of(url)
         if path is not None:
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,14 +107,15 @@ def _within(kind: str, buckets: Sequence[int]) -> tuple[sa.ColumnElement[bool], 
 
 def read_ledger(url: str) -> Ledger | None:
     """Open the ledger for reading only, without the lock; None when there is none yet."""
-    path = _sqlite_path(url)
+    path = file_of(url)
     if path is not None and not path.exists():
         return None
     with storage_trouble():
         return Ledger(engine_for(url, read_only=True), path=path)
 
 
-def _sqlite_path(url: str) -> Path | None:
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite ledger; None for PostgreSQL."""
     parsed = sa.engine.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return None

