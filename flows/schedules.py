@@ -23,6 +23,7 @@ ENTRYPOINTS: Final = {
     "quality": "flows.quality_flow.quality",
     "reconcile": "flows.reconcile_flow.reconcile",
     "purge": "flows.purge_flow.purge",
+    "work": "flows.work_flow.work",
 }
 """The flows that can be scheduled, and where they are."""
 
@@ -32,6 +33,7 @@ TAKES: Final = {
     "quality": {"profiles", "exports", "environment"},
     "reconcile": {"users", "profiles", "environment", "account"},
     "purge": {"days", "environment", "account"},
+    "work": {"wait", "environment", "account"},
 }
 """The parameters a schedule may set for each flow."""
 

@@ -77,3 +77,12 @@ def test_services_wait_for_what_they_need():
     for service in COMPOSE["services"].values():
         for needed in service.get("depends_on", {}):
             assert "healthcheck" in COMPOSE["services"][needed]
+
+
+def test_a_service_of_the_image_starts_a_command_that_exists():
+    for name, service in COMPOSE["services"].items():
+        if service["image"] == "meterfeed" and "entrypoint" not in service:
+            default = yaml.safe_load(re.findall(r"^CMD (.*)$", CONTAINERFILE, re.MULTILINE)[0])
+            words = service.get("command", default)
+            command = typer.main.get_command(app).commands[words[0]]
+            command.make_context(name, list(words[1:])).close()
