@@ -33,7 +33,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "answers": ("pipeline/delivery/answers.py", ["tests/unit/test_answers.py"]),
     "retry_after": ("pipeline/delivery/retry_after.py", ["tests/unit/test_retry_after.py"]),
     "messages": ("pipeline/delivery/messages.py", ["tests/unit/test_messages.py"]),
-    "sender": ("pipeline/delivery/sender.py", ["tests/delivery/test_steps.py"]),
+    "sender": ("pipeline/delivery/sender.py", ["tests/delivery/test_stories.py"]),
     "store": ("connectors/ledger/store.py", ["tests/ledger"]),
     "lock": ("connectors/ledger/lock.py", ["tests/ledger"]),
     "journal": ("connectors/ledger/journal.py", ["tests/ledger"]),

@@ -49,7 +49,10 @@ SECONDS = 5.0
 """Processor time any one input may cost, with much to spare."""
 
 Check = Callable[..., None]
-LENGTHS = [pytest.param(1, id="short"), pytest.param(100, id="long", marks=pytest.mark.campaign)]
+LENGTHS = [
+    pytest.param(1, id="short"),
+    pytest.param(100, id="long", marks=[pytest.mark.campaign, pytest.mark.timeout(7200)]),
+]
 
 
 def refusal(wanted: type[Exception], call: Callable[[], Any]) -> Any:
