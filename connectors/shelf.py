@@ -15,7 +15,7 @@ import polars as pl
 from connectors.artifacts import RunFolder
 from connectors.quarantine import write_quarantine
 from connectors.reports import write_index, write_run_reports
-from connectors.reports.tables import CORRECTS, OUTCOMES, VIOLATIONS, writing_table
+from connectors.reports.tables import CORRECTS, DRIFT, OUTCOMES, VIOLATIONS, write_csv_copy, writing_table
 from connectors.shared_spool import SharedRoot, SharedSpool
 from connectors.spool import Spool
 from schemas.details import RunDetails
@@ -23,9 +23,9 @@ from schemas.errors import StorageError
 from schemas.quality import QualityFigures
 from schemas.summary import Artifacts, Summary
 
-_TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS, CORRECTS)}
+_TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS, CORRECTS, DRIFT)}
 _SPOOL = "spool"
-_VALUES = ("quarantine*.parquet", "correction*.csv", f"{_SPOOL}/*")
+_VALUES = ("quarantine*.parquet", "correction*.csv", "drift.*", f"{_SPOOL}/*")
 """What in a run folder holds customers' values."""
 
 
@@ -60,6 +60,14 @@ class FileShelf:
         """The spool of a run as its own machine published it."""
         assert self.shared is not None
         return SharedSpool.open(self.shared.folder(run_id))
+
+    def with_values(self) -> list[str]:
+        """Folders that hold files with customers' values: quarantines, corrections, spools, ids that differ."""
+        return sorted(
+            folder.name
+            for folder in self.data_dir.glob("*/")
+            if any(path.is_file() for pattern in _VALUES for path in folder.glob(pattern))
+        )
 
     def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
         """Remove files that hold customers' values from folders last changed before an instant."""
@@ -142,6 +150,10 @@ class FileRunShelf:
         with writing_table(self._folder, _TABLES[table]) as writer:
             for frame in frames:
                 writer.append(frame)
+
+    def copy_table(self, table: str) -> None:
+        """Copy a table of the run for spreadsheets."""
+        write_csv_copy(self._folder, _TABLES[table])
 
     def write_reports(
         self,

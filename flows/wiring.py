@@ -28,6 +28,7 @@ from connectors.room import require_room
 from connectors.shared_spool import SharedRoot
 from connectors.shelf import FileShelf
 from flows.settings import CURE, Settings
+from pipeline import reconciling
 from pipeline import run as story
 from pipeline import sharing, upkeep
 from pipeline.crew import Crew
@@ -56,7 +57,7 @@ COMMANDS: Final = {
     "resume": story.resume,
     "backfill": story.backfill,
     "adopt": upkeep.adopt,
-    "reconcile": upkeep.reconcile,
+    "reconcile": reconciling.reconcile,
     "relink": upkeep.relink,
     "move": upkeep.move,
     "erase": upkeep.erase,
@@ -76,6 +77,8 @@ async def carry_out(
     delete_vanished: bool = False,
     run: str | None = None,
     place: tuple[float, float] | None = None,
+    rate: float | None = None,
+    afresh: bool = False,
     days: float = 30.0,
     wait: float = 0.0,
     lane: int | None = None,
@@ -93,6 +96,8 @@ async def carry_out(
         delete_vanished: remove what full exports have not named for long enough.
         run: a run, a plan or a record, for the commands that take one.
         place: latitude and longitude, for `move`.
+        rate: requests per second at most, for `reconcile`.
+        afresh: begin anew, for `reconcile`.
         days: how long values are kept, for `purge`.
         wait: seconds without work after which `work` ends.
         lane: the one partition `work` is to send, counted from 1.
@@ -112,6 +117,8 @@ async def carry_out(
         delete_vanished=delete_vanished,
         run=run,
         place=place,
+        rate=rate,
+        afresh=afresh,
         days=days,
         wait=wait,
         lane=lane,
@@ -146,6 +153,7 @@ def ports_of(
         api=lambda: _api(settings, world),
         chunk_records=settings.chunk_size,
         concurrency=settings.concurrency,
+        rate=settings.rate,
         settle_seconds=settings.settle,
         room=partial(_require_room, settings),
         stopping=lambda: bool(stopping()),

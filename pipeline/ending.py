@@ -19,7 +19,7 @@ from pipeline.plan import Plan
 from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
 from pipeline.ports import PlanSpool, RunShelf, World
 from pipeline.prepare import Judged
-from pipeline.session import Session
+from pipeline.session import SENDING, Session
 from schemas.details import GuardCheck, Handovers, RunDetails
 from schemas.errors import GuardError, MeterfeedError, StorageError
 from schemas.ledger import RunRow, State
@@ -39,8 +39,15 @@ from schemas.summary import (
 
 Counts = TypeVar("Counts", RowCounts, RecordCounts, RequestCounts)
 
+IN_TEST_AREA = "in_a_test_area"
+"""Warning: customers of production who stand in a test area of the vendor."""
+
 SECONDS_PER_REQUEST = 0.05
 """For the forecast of a plan, before anything was measured."""
+PACE = "pace"
+"""The fact under which the ledger keeps seconds per request of the last run that sent some."""
+PACE_REQUESTS = 20
+"""Fewer say nothing of the pace."""
 SOURCE_SHIFT = 1 << 40
 
 
@@ -132,15 +139,45 @@ def planned(
     """The summary of a plan: what would change, how many requests, about how long."""
     summary, details, quality = put_aside(start, judged, plan, checks, opened, shelf, session, run)
     trouble = first_tripped(checks, plan_digest=plan.digest)
-    requests = plan.requests(session.ports.chunk_records)
-    forecast = requests * SECONDS_PER_REQUEST / max(1, session.ports.concurrency)
+    requests = expected_requests(session, plan, opened)
+    seconds, told_by = expected_seconds(session, requests)
     summary = replace(
         summary,
         records=account.nothing_sent(plan),
-        extra={**summary.extra, "requests_expected": requests, "seconds_expected": round(forecast, 1)},
+        extra={
+            **summary.extra,
+            "requests_expected": requests,
+            "seconds_expected": round(seconds, 1),
+            "seconds_expected_by": told_by,
+        },
     )
     found = account.exits(summary.rows, ()) | _of(trouble)
     return _written(_ended(summary, found, trouble, session.ports.world), shelf, details, quality=quality)
+
+
+def expected_requests(session: Session, plan: Plan, opened: Opened) -> int:
+    """Requests that change something, when nothing goes wrong: in chunks as large as the API was found to take."""
+    size = session.traffic().size
+    limits = tightest([profile.guards for _, profile in opened])
+    return plan.requests(size.max_records, chunk_bytes=size.max_bytes, canary=limits.canary)
+
+
+def expected_seconds(session: Session, requests: int) -> tuple[float, str]:
+    """How long so many requests take, and what says so: the last run that sent any, or a rule of thumb; or the rate."""
+    pace = session.ledger.recall(PACE)
+    each = float(pace) if pace else SECONDS_PER_REQUEST / max(1, session.ports.concurrency)
+    seconds, told_by = requests * each, "the last run" if pace else "a rule of thumb"
+    rate = session.ports.rate
+    if rate and requests / rate > seconds:
+        return requests / rate, "METERFEED_RATE"
+    return seconds, told_by
+
+
+def _remember_pace(session: Session, run: RunRow, sent: int) -> None:
+    """What a request took in a run that was sent in one go, waiting and side by side as it was."""
+    seconds = sum(stage.seconds for stage in session.stages if stage.name == "send")
+    if run.state != SENDING and sent >= PACE_REQUESTS and seconds > 0:
+        session.ledger.remember({PACE: f"{seconds / sent:.6f}"})
 
 
 async def applied(
@@ -158,6 +195,7 @@ async def applied(
     so_far, details = Summary.from_json(kept["so_far"]), RunDetails.from_json(kept["details"])
     files = [source.name for source in so_far.sources]
     sent, retried, split = await session.durable(lambda: ledger.request_counts(run.run_seq))
+    await session.durable(_remember_pace, session, run, sent)
     records = account.record_counts(plan, lines)
     removals = account.removal_counts(plan, lines)
     if removals:
@@ -280,8 +318,9 @@ def put_aside(
 ) -> tuple[Summary, RunDetails, QualityFigures]:
     """Write down, before anything is sent, all that a later start needs to finish this run and report on it."""
     _keep_files(judged, opened, shelf)
+    quality = judged.gauge.figures()
     summary = replace(
-        _with_rows(start, judged),
+        _with_test_areas(_with_rows(start, judged), quality),
         extra={
             "plan_digest": plan.digest,
             "plan": {kind.value: _changes(plan, kind) for kind in Kind},
@@ -300,7 +339,6 @@ def put_aside(
         handovers=Handovers(plan.handovers_moved, plan.handovers_reported),
         rules=judged.rule_notes,
     )
-    quality = judged.gauge.figures()
     limits = tightest([profile.guards for _, profile in opened]).model_dump()
     kept = {
         "plan": plan.to_json(),
@@ -391,6 +429,14 @@ def _with_rows(start: Summary, judged: Judged) -> Summary:
         normalised=dict(sorted(tally.normalised.items())),
         records={kind: RecordCounts() for kind in Kind},
     )
+
+
+def _with_test_areas(summary: Summary, quality: QualityFigures) -> Summary:
+    """A warning where customers of production stand in a test area: they would get its price curves every day."""
+    inside = quality.customers.in_test_area if quality.customers is not None else 0
+    if summary.environment != "production" or not inside:
+        return summary
+    return replace(summary, warnings={**summary.warnings, IN_TEST_AREA: inside})
 
 
 def _ended(summary: Summary, found: set[Exit], trouble: MeterfeedError | None, world: World) -> Summary:

@@ -28,6 +28,8 @@ class Order:
         delete_vanished: remove what full exports have not named for long enough.
         run: a run id, a plan digest or a record's id, for the commands that take one.
         place: latitude and longitude in degrees, for `move`.
+        rate: requests per second at most, for `reconcile`; its own default when None.
+        afresh: begin anew instead of going on where an interrupted one was, for `reconcile`.
         days: how long customers' values are kept, for `purge`.
         wait: seconds without work after which `work` ends.
         lane: the one partition `work` is to send, counted from 1; any when None.
@@ -41,6 +43,8 @@ class Order:
     delete_vanished: bool = False
     run: str | None = None
     place: tuple[float, float] | None = None
+    rate: float | None = None
+    afresh: bool = False
     days: float = 30.0
     wait: float = 0.0
     lane: int | None = None
@@ -77,6 +81,7 @@ class Ports:
     api: Callable[[], AbstractAsyncContextManager[Api]] | None = None
     chunk_records: int = 1000
     concurrency: int = 8
+    rate: float | None = None
     settle_seconds: float = 30.0
     stopping: Callable[[], bool] = lambda: False
     room: Callable[[int, int], None] = lambda _data, _ledger: None

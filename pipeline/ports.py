@@ -364,7 +364,11 @@ class RunShelf(Protocol):
         ...
 
     def write_table(self, table: str, frames: Iterator[pl.DataFrame]) -> None:
-        """Write `outcomes` or `violations`."""
+        """Write one of the tables that `connectors/reports/tables.py` names."""
+        ...
+
+    def copy_table(self, table: str) -> None:
+        """Copy a table that was written for spreadsheets."""
         ...
 
     def write_reports(
@@ -429,6 +433,10 @@ class Shelf(Protocol):
 
     def shared_spool(self, run_id: str) -> RowSpool:
         """The spool of a run as its own machine published it; raises `StorageError` when there is none."""
+        ...
+
+    def with_values(self) -> list[str]:
+        """Folders that hold files with customers' values."""
         ...
 
     def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:

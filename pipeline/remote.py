@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,10 +22,11 @@ from pipeline.delivery.answers import (
 from pipeline.delivery.calls import read_locations_call, read_resources_call, read_users_page_call
 from pipeline.delivery.classifier import Expectation, Ruling
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
-from pipeline.delivery.wire import Wire
-from pipeline.holdings import HOLDING_COLUMNS, KEY
+from pipeline.delivery.wire import Exchange, Wire
+from pipeline.holdings import HOLDING_COLUMNS, KEY, RELEASED
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import bucket, user_key
+from pipeline.ports import World
 from schemas.errors import ApiUnavailable
 from schemas.exchange import Answer, Call
 from schemas.ledger import MANIFEST_SCHEMA
@@ -33,9 +34,35 @@ from schemas.outcomes import Kind
 
 T = TypeVar("T")
 
+DRIFTS = ("missing", "different", "unexpected", "doubled")
+"""How what is held can differ from what the ledger believes."""
+
 VEHICLE = "Vehicle"
 PAGES_AT_MOST = 1_000_000
 """A list of users that is longer than this shifts or loops while it is read."""
+
+
+class Throttle:
+    """So many turns a second, and no more than a second's worth at once.
+
+    Args:
+        rate: turns per second, above 0.
+    """
+
+    def __init__(self, world: World, rate: float) -> None:
+        self._world, self._gap = world, 1.0 / rate
+        self._next = world.monotonic() - 1.0
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        now = self._world.monotonic()
+        self._next = max(self._next, now - 1.0) + self._gap
+        if self._next > now:
+            await self._world.sleep(self._next - now)
+
+
+async def _at_once() -> None:
+    """No throttle: the pace of the wire is all there is."""
 
 
 @dataclass(slots=True)
@@ -45,11 +72,18 @@ class Remote:
     Attributes:
         identity: makes digests and meter point keys comparable with the ledger's.
         scope: the profile that shall speak for what is read; empty for none.
+        turn: waits before each request, for those who may not be in a hurry.
     """
 
     wire: Wire
     identity: Identity
     scope: str = ""
+    turn: Callable[[], Awaitable[None]] = _at_once
+
+    async def ask(self, call: Call, expectation: Expectation) -> Exchange:
+        """One read, when it is our turn."""
+        await self.turn()
+        return await self.wire.ask(call, expectation)
 
     async def users(self) -> AsyncIterator[list[str]]:
         """User ids, a page at a time, each id once even when pages shift.
@@ -58,15 +92,24 @@ class Remote:
             ApiUnavailable: the list cannot be read to its end.
         """
         seen: set[int] = set()
+        async for listed in self.user_pages():
+            fresh = [user_id for user_id in dict.fromkeys(listed) if hash(user_id) not in seen]
+            seen.update(hash(user_id) for user_id in fresh)
+            yield fresh
+
+    async def user_pages(self) -> AsyncIterator[list[str]]:
+        """User ids as the list shows them, a page at a time: twice when it shows them twice.
+
+        Raises:
+            ApiUnavailable: the list cannot be read to its end.
+        """
         page, total = 1, 1
         while (page - 1) * 1000 < total and page < PAGES_AT_MOST:
             told = await self._read(read_users_page_call(page), users_page)
             if told is None:
                 raise ApiUnavailable("The list of users could not be read.", cure="Start again later.")
             total = told.pagination.total_records
-            fresh = [user.user_id for user in told.users if hash(user.user_id) not in seen]
-            seen.update(hash(user_id) for user_id in fresh)
-            yield fresh
+            yield [user.user_id for user in told.users]
             if not told.users:
                 return
             page += 1
@@ -102,7 +145,7 @@ class Remote:
     async def _read_or_absent(
         self, request: tuple[Call, Expectation], shape: Callable[[bytes], list[T]]
     ) -> list[T] | None:
-        verdict, answer = await self.wire.ask(*request)
+        verdict, answer = await self.ask(*request)
         if verdict.ruling is Ruling.GONE:
             return None
         if verdict.ruling is Ruling.ANSWERED and isinstance(answer, Answer):
@@ -113,7 +156,7 @@ class Remote:
         raise ApiUnavailable("What a user has could not be read.", cure="Start again later.")
 
     async def _read(self, request: tuple[Call, Expectation], shape: Callable[[bytes], T]) -> T | None:
-        verdict, answer = await self.wire.ask(*request)
+        verdict, answer = await self.ask(*request)
         if verdict.ruling is not Ruling.ANSWERED or not isinstance(answer, Answer):
             return None
         try:
@@ -135,12 +178,7 @@ class Remote:
             }
             for user_id, one in held
         ]
-        schema = dict.fromkeys(("user_id", "id", "location_id", "location_type"), pl.String())
-        degrees = dict.fromkeys(("latitude", "longitude"), pl.Float64())
-        lists = {"meter_points": pl.List(pl.String())}
-        return pl.DataFrame(rows, schema={**schema, **degrees, **lists}).with_columns(
-            pl.col("latitude", "longitude").round(COORDINATE_DECIMALS) + 0.0
-        )
+        return _location_rows(rows)
 
     def _page(self, kind: Kind, records: pl.DataFrame) -> pl.DataFrame:
         keys = pl.lit([], pl.List(pl.UInt64))
@@ -160,6 +198,31 @@ class Remote:
             pl.lit(self.scope).alias("scope"),
         )
         return page.select(pl.col(name).cast(MANIFEST_SCHEMA[name]) for name in HOLDING_COLUMNS).sort(KEY)
+
+
+def location_digest(identity: Identity, body: Mapping[str, Any]) -> str:
+    """The digest of a location that says what a body says: the same as when it is read back."""
+    place = body.get("coordinates") or {}
+    row = {
+        "user_id": body["userId"],
+        "id": body["locationId"],
+        "location_id": body["locationId"],
+        "location_type": body.get("locationType"),
+        "latitude": place.get("latitude"),
+        "longitude": place.get("longitude"),
+        "meter_points": sorted(set(body.get("meterPointIds") or ())),
+    }
+    made = with_location_body(_location_rows([row]))
+    return str(made.select(record_digest(identity, Kind.LOCATION)).item())
+
+
+def _location_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    schema = dict.fromkeys(("user_id", "id", "location_id", "location_type"), pl.String())
+    degrees = dict.fromkeys(("latitude", "longitude"), pl.Float64())
+    lists = {"meter_points": pl.List(pl.String())}
+    return pl.DataFrame(rows, schema={**schema, **degrees, **lists}).with_columns(
+        pl.col("latitude", "longitude").round(COORDINATE_DECIMALS) + 0.0
+    )
 
 
 def _users(user_ids: Sequence[str]) -> pl.DataFrame:
@@ -218,9 +281,21 @@ def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
     if believed is None:
         return Drift(found.clear(), found.clear(), found, doubled)
     both = believed.join(found.select(*KEY, pl.col("digest").alias("found_digest")), on=KEY, how="inner")
+    differs = both.filter(pl.col("digest") != pl.col("found_digest")).drop("found_digest")
     return Drift(
         missing=believed.join(found, on=KEY, how="anti"),
-        different=both.filter(pl.col("digest") != pl.col("found_digest")).drop("found_digest"),
+        different=_without_let_go(differs, found),
         unexpected=found.join(believed, on=KEY, how="anti"),
         doubled=doubled,
     )
+
+
+def _without_let_go(differs: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """Without locations that gave up a meter point: of them the ledger knows what they may still hold, no more."""
+    if not (differs["digest"] == RELEASED).any():
+        return differs
+    there = found.select(*KEY, pl.col("meter_point_keys").alias("there"))
+    as_told = (pl.col("digest") == RELEASED) & (
+        pl.col("there").list.set_difference("meter_point_keys").list.len() == 0
+    )
+    return differs.join(there, on=KEY, how="left", maintain_order="left").filter(~as_told).drop("there")

@@ -1,10 +1,10 @@
-"""The commands around the main job: read back, rebuild, explain, move, forget."""
+"""The commands around the main job: rebuild, follow, move, forget."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,10 +14,10 @@ import polars as pl
 from msgspec import UNSET
 
 from pipeline.delivery.calls import delete_user_call
-from pipeline.delivery.classifier import Ruling
+from pipeline.delivery.classifier import Reason
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.readback import Found, Reader
-from pipeline.ending import applied, summary_of
+from pipeline.ending import IN_TEST_AREA, applied, summary_of
 from pipeline.holdings import KEY
 from pipeline.job import Job, fingerprint
 from pipeline.order import Order, Ports
@@ -26,12 +26,15 @@ from pipeline.phases import Phase
 from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
 from pipeline.planning import phase_table
 from pipeline.ports import Notice
-from pipeline.remote import Remote, drift
-from pipeline.session import Session
-from schemas.errors import ApiUnavailable, GuardError
-from schemas.ledger import BUCKETS, State
+from pipeline.reconciling import PAGE as DRIFT_PAGE
+from pipeline.remote import Remote, location_digest
+from pipeline.session import PLANNED, SUPERSEDED, Session
+from pipeline.vanishing import PAGES
+from schemas.coordinates import in_test_area
+from schemas.errors import ApiUnavailable, GuardError, StorageError
+from schemas.ledger import BUCKETS
 from schemas.masking import masked_id
-from schemas.outcomes import Exit, Kind
+from schemas.outcomes import Kind
 from schemas.summary import Summary
 
 READ_AT_ONCE = 200
@@ -39,13 +42,9 @@ READ_AT_ONCE = 200
 DAY = 86_400.0
 """Seconds."""
 SAMPLE = 1000
-"""Users a sample reads back."""
+"""Users that are looked for before a ledger follows its tenant."""
 RELINK_SHARE = 0.9
 """Of the users a ledger knows, how many an API must hold to be the same tenant's; some may be gone for good reasons."""
-DRIFTS = ("missing", "different", "unexpected", "doubled")
-"""How what is held can differ from what the ledger believes."""
-DRIFT_LISTED = 200
-"""Differences named in the summary; the rest is counted."""
 
 
 @asynccontextmanager
@@ -102,76 +101,14 @@ def _remote(session: Session, order: Order) -> Remote:
     return Remote(session.wire(), session.identity(), profile.name if profile else "")
 
 
-# ------------------------------------------------------------------ reconcile
-async def reconcile(order: Order, ports: Ports) -> Summary:
-    """Read users back and compare what the API holds with what the ledger believes.
-
-    Which users: `all`, those `touched` by the newest run, or a `sample` (the first of each bucket).
-    """
-    async with _session(order, ports) as session:
-        await session.sign_in()
-        await session.settle_the_past()
-        remote = _remote(session, order)
-        wanted = await session.durable(_users_to_read, session, order.run or "touched")
-        totals = {kind.value: dict.fromkeys(DRIFTS, 0) for kind in Kind}
-        listed: list[dict[str, str]] = []
-        for start in range(0, len(wanted), READ_AT_ONCE):
-            some = wanted[start : start + READ_AT_ONCE]
-            held = await remote.held_of(some)
-            believed = await session.durable(_believed, session, some)
-            for kind in Kind:
-                found = drift(believed[kind], held[kind])
-                for name in DRIFTS:
-                    records: pl.DataFrame = getattr(found, name)
-                    totals[kind.value][name] += records.height
-                    listed += [
-                        {"kind": kind.value, "drift": name, "id": masked_id(one)}
-                        for one in records["id"].head(max(0, DRIFT_LISTED - len(listed)))
-                    ]
-            ports.world.notice(Notice("reconcile", start + len(some), len(wanted), "users"))
-            session.raise_if_stopping()
-        differs = any(count for kinds in totals.values() for count in kinds.values())
-        return summary_of(
-            order.command,
-            order.environment,
-            ports.world,
-            exits={Exit.DONE_WITH_REJECTS} if differs else set(),
-            users_read=len(wanted),
-            drift=totals,
-            drift_listed=listed,
-        )
-
-
-def _users_to_read(session: Session, which: str) -> list[str]:
-    ledger = session.ledger
-    if which == "touched":
-        runs = [run for run in ledger.runs() if run.state in ("settled", "sending")]
-        if not runs:
-            return []
-        chunks = ledger.chunks(
-            states=[State.ACKNOWLEDGED, State.REJECTED, State.IN_DOUBT], run_seq=runs[0].run_seq
-        )
-        touched = [chunk.manifest["user_id"] for chunk in chunks]
-        return pl.concat(touched).unique(maintain_order=True).to_list() if touched else []
+def _some_users(session: Session) -> list[str]:
+    """A few users of every bucket."""
     users: list[str] = []
     for number in range(BUCKETS):
-        page = ledger.holdings(Kind.USER.value, range(number, number + 1))
+        page = session.ledger.holdings(Kind.USER.value, range(number, number + 1))
         if page is not None:
-            users += (
-                page["id"].head(math.ceil(SAMPLE / BUCKETS) if which == "sample" else page.height).to_list()
-            )
+            users += page["id"].head(math.ceil(SAMPLE / BUCKETS)).to_list()
     return users
-
-
-def _believed(session: Session, users: Sequence[str]) -> dict[Kind, pl.DataFrame | None]:
-    wanted = pl.DataFrame({"user_id": list(users)}, schema={"user_id": pl.String})
-    numbers = sorted({bucket_of(user) for user in users})
-    believed: dict[Kind, pl.DataFrame | None] = {}
-    for kind in Kind:
-        pages = [session.ledger.holdings(kind.value, range(number, number + 1)) for number in numbers]
-        found = [page.join(wanted, on="user_id", how="semi") for page in pages if page is not None]
-        believed[kind] = pl.concat(found) if found else None
-    return believed
 
 
 # ------------------------------------------------------------------ relink
@@ -185,7 +122,7 @@ async def relink(order: Order, ports: Ports) -> Summary:
     """
     async with _session(order, ports) as session:
         await session.sign_in()
-        wanted = await session.durable(_users_to_read, session, "sample")
+        wanted = await session.durable(_some_users, session)
         reader = Reader(session.wire().ask, lambda _points: [])
         there = 0
         for start in range(0, len(wanted), READ_AT_ONCE):
@@ -232,8 +169,9 @@ async def move(order: Order, ports: Ports) -> Summary:
         body["coordinates"] = {"latitude": latitude, "longitude": longitude}
         if held_meter_points(remote):
             body["meterPointIds"] = held_meter_points(remote)
+        digest = location_digest(session.identity(), body)
         record = pl.DataFrame(
-            [{**held, "digest": "moved", "body": orjson.dumps(body).decode(), "row": 0}]
+            [{**held, "digest": digest, "body": orjson.dumps(body).decode(), "row": 0}]
         ).select(pl.col(name).cast(dtype) for name, dtype in PLAN_SCHEMA.items())
         run, shelf = await session.begin(order.command, Job(f"move-{place}", "move"), [])
         with shelf:
@@ -253,12 +191,25 @@ async def move(order: Order, ports: Ports) -> Summary:
             start = replace(
                 summary_of(order.command, order.environment, ports.world),
                 run_id=run.run_id,
+                warnings=_in_a_test_area(order, ports, latitude, longitude),
                 extra={"was_placed": has_coordinates(remote)},
             )
             await session.keep(run, plan, start)
             trouble = await session.send(run, plan, shelf)
             await session.remember()
-            return await session.finish(run, await applied(session, run, shelf, plan, [], trouble))
+            summary = await session.finish(run, await applied(session, run, shelf, plan, [], trouble))
+            if trouble is None and not await session.unfinished(run.run_id):
+                shelf.drop_spool()
+            return summary
+
+
+def _in_a_test_area(order: Order, ports: Ports, latitude: float, longitude: float) -> dict[str, int]:
+    """A warning where a customer of production would stand in a test area, and get its price curves every day."""
+    point = pl.DataFrame({"latitude": [latitude], "longitude": [longitude]})
+    inside = in_test_area(pl.col("latitude"), pl.col("longitude"), ports.reference.test_areas)
+    if order.environment != "production" or not point.select(inside).item():
+        return {}
+    return {IN_TEST_AREA: 1}
 
 
 def _find_held(session: Session, kind: Kind, wanted: str) -> dict[str, Any]:
@@ -279,28 +230,76 @@ def _find_held(session: Session, kind: Kind, wanted: str) -> dict[str, Any]:
 async def erase(order: Order, ports: Ports) -> Summary:
     """Remove one user, with all that hangs on it, from the API, the ledger and the spools.
 
-    The month's compensation of the customer is lost with it; the command line asks before it comes here.
+    The month's compensation of the customer is lost with it; the command line asks before it comes here. Plans that
+    were made and not applied are given up, as their spools may name the person; a run that began to send must be
+    finished first. Quarantines and corrections hold customers' own numbers, which cannot be told from the id: the
+    folders that have any are named.
     """
     user = order.run or ""
     async with _session(order, ports) as session:
+        if unfinished := await session.unfinished():
+            raise GuardError(
+                f"The run {unfinished[0]} is not finished: what it has yet to send may name this person.",
+                guard="erase",
+                cure="Run `meterfeed resume`, then erase.",
+            )
         await session.sign_in()
         await session.settle_the_past()
         await session.durable(_find_held, session, Kind.USER, user)
-        verdict, _ = await session.wire().send(*delete_user_call(user))
-        if verdict.ruling is not Ruling.APPLIED:
-            raise GuardError(
-                f"The API did not remove the user ({verdict.reason}).", guard="erase", cure="Run it again."
-            )
+        await _remove_user(session, user)
+        given_up = await session.durable(_give_up_plans, session)
         await session.durable(_forget, session, user)
-        return summary_of(order.command, order.environment, ports.world, erased=masked_id(user))
+        return summary_of(
+            order.command,
+            order.environment,
+            ports.world,
+            erased=masked_id(user),
+            plans_given_up=given_up,
+            look_in=ports.shelf.with_values(),
+        )
+
+
+async def _remove_user(session: Session, user: str) -> None:
+    """Only a user that is seen to be gone is forgotten: a lost answer proves nothing, nor does a 404 alone.
+
+    Raises:
+        GuardError: the API refuses.
+        ApiUnavailable: whether it is gone cannot be read.
+    """
+    wire = session.wire()
+    verdict, _ = await wire.send(*delete_user_call(user))
+    if verdict.reason is Reason.PROVEN:
+        return
+    found = await Reader(wire.ask, lambda _points: []).user_is_there(user)
+    if found is Found.ABSENT:
+        return
+    if found is Found.UNKNOWN:
+        raise ApiUnavailable("Whether the user is gone could not be read.", cure="Run it again.")
+    raise GuardError(
+        f"The API did not remove the user ({verdict.reason}).", guard="erase", cure="Run it again."
+    )
+
+
+def _give_up_plans(session: Session) -> list[str]:
+    """Plans nobody applied; their spools hold rows of customers."""
+    planned = session.ledger.runs(state=PLANNED)
+    for run in planned:
+        session.ledger.change_run(run.run_seq, state=SUPERSEDED)
+        with session.ports.shelf.open(run.run_id) as shelf:
+            try:
+                shelf.spool()
+            except StorageError:
+                continue  # it is gone already
+            shelf.drop_spool()
+    return [run.run_id for run in planned]
 
 
 def _forget(session: Session, user: str) -> None:
     number = bucket_of(user)
-    for kind in Kind:
-        page = session.ledger.holdings(kind.value, range(number, number + 1))
+    for name in (*(kind.value for kind in Kind), *PAGES, DRIFT_PAGE):
+        page = session.ledger.holdings(name, range(number, number + 1))
         if page is not None:
-            session.ledger.store_holdings(kind.value, number, page.filter(pl.col("user_id") != user))
+            session.ledger.store_holdings(name, number, page.filter(pl.col("user_id") != user))
     session.ledger.redact(user)
 
 

@@ -83,6 +83,18 @@ CORRECTS = Table(
 )
 """One line per row of a correction: which row of which file it stands for."""
 
+DRIFT = Table(
+    "drift",
+    1,
+    {
+        "kind": _KINDS,
+        "drift": pl.Enum(["missing", "different", "unexpected", "doubled"]),
+        "user_id": pl.String,
+        "id": pl.String,
+    },
+)
+"""One line per record that the API holds otherwise than the ledger believes. Ids are not masked."""
+
 SHEET_ROWS = 1_048_575
 """Data rows that fit into a spreadsheet below its header."""
 CSV_SEPARATOR = ";"

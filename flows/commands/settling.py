@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("meterfeed resume", "meterfeed resume 20260101-0003"))(resume)
     app.command(epilog=example("meterfeed backfill 'exports/kunder-*.csv' --profile nordkraft"))(backfill)
     app.command(epilog=example("meterfeed adopt --profile nordkraft"))(adopt)
-    app.command(epilog=example("meterfeed reconcile --users all"))(reconcile)
+    app.command(
+        epilog=example("meterfeed reconcile --users all", "meterfeed reconcile --users sample --rate 20")
+    )(reconcile)
     app.command(
         epilog=example(
             "meterfeed move 1365caf1-fa04-80b1-98ff-1618860f77d0 --to-test-area 1",
@@ -70,15 +72,38 @@ def adopt(profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> N
 
 
 def reconcile(
-    users: Annotated[Which, typer.Option(help="Which users to read back.")] = Which.TOUCHED,
+    users: Annotated[
+        Which,
+        typer.Option(
+            help="All, those the newest run touched, or 1,000 drawn at random, with what that proves."
+        ),
+    ] = Which.TOUCHED,
+    rate: Annotated[
+        float,
+        typer.Option(min=0.1, max=10_000, help="Requests per second at most; METERFEED_RATE holds as well."),
+    ] = 50.0,
+    afresh: Annotated[
+        bool, typer.Option(help="Begin anew instead of going on where a killed one was.")
+    ] = False,
     profile: Annotated[
         list[str] | None, typer.Option("--profile", "-p", metavar="PROFILE", help="How ids are made.")
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read back and compare what the API holds with what the ledger believes. Reads only."""
-    _settle("reconcile", as_json=as_json, quiet=quiet, run=users.value, profiles=profile or [])
+    """Read back and compare what the API holds with what the ledger believes. Reads only.
+
+    Run it again after it was killed: it goes on where it was. All that differs is in drift.parquet and drift.csv.
+    """
+    _settle(
+        "reconcile",
+        as_json=as_json,
+        quiet=quiet,
+        run=users.value,
+        profiles=profile or [],
+        rate=rate,
+        afresh=afresh,
+    )
 
 
 def move(
