@@ -183,6 +183,8 @@ class Reader:
         resource = await self._read(read_resource_call(record["id"]), held_resource)
         if isinstance(resource, Found):
             return resource
+        if resource.resource_id != record["id"]:  # an answer about another one tells nothing
+            return Found.UNKNOWN
         if record.get("body") is None:
             return Found.AS_SENT
         return (

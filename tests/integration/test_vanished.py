@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.server import Sandbox
 from tests.integration.conftest import settings_for
-from tests.integration.test_cli_settle import HEADER, PROFILE, gsrn, location_of, mutating, portfolio, row
+from tests.integration.test_cli_settle import HEADER, PROFILE, location_of, mutating, portfolio, row
 
 HOUR = 3600.0
 RESOURCES = """
