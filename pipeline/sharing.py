@@ -116,11 +116,14 @@ async def _see_through(worker: Worker, session: Session) -> MeterfeedError | Non
     Meanwhile what all have sent is folded into the holdings; the workers cannot do that.
     """
     world, ports = worker.world, worker.ports
+    seen = 0
     while True:
         standing = await worker.crew.durable(worker.crew.ledger.standing)
         if standing is None:
             return ApiUnavailable("The partitions of this run are not on offer any more.")
-        await session.durable(session.ledger.absorb, MERGES, at_least=ABSORB_EVERY)
+        if standing.done > seen:
+            seen = standing.done
+            await session.durable(session.ledger.absorb, MERGES, at_least=ABSORB_EVERY)
         world.notice(Notice("send", standing.done, standing.lanes, "partitions"))
         if standing.is_done:
             return None
@@ -163,7 +166,7 @@ async def work(order: Order, ports: Ports) -> Summary:
                 break
             else:
                 await ports.world.sleep(POLL_SECONDS)
-        told = {"partitions": worker.through, "lost": worker.lost, "records_settled": worker.tally.ended}
+        told = {"partitions": worker.through, "lost": worker.lost, "records_settled": worker.settled}
         exits = {ports.interruption()} if ports.stopping() else {Exit.OK}
         return summary_of("work", order.environment, ports.world, exits=exits, **told)
 
@@ -181,19 +184,18 @@ class Worker:
 
     Attributes:
         session: over the ledger of this worker.
-        traffic: pace, breaker and budget of this worker, over all its partitions.
-        tally: what came to an end in its hands, for the guard that counts refusals.
         through: partitions, and steps of them, it has finished.
         lost: claims it lost.
+        settled: records that came to an end in its hands.
     """
 
     crew: Crew
     ports: Ports
     session: Session
-    traffic: Traffic
-    tally: Tally = field(default_factory=Tally)
     through: int = 0
     lost: int = 0
+    settled: int = 0
+    _asked: float = 0.0
     _run: _Taken | None = None
 
     @classmethod
@@ -207,7 +209,7 @@ class Worker:
         quiet = replace(ports, world=replace(ports.world, notice=lambda _notice: None))
         session = Session(environment, quiet, crew.ledger, crew.durable, crew.api, fingerprint(ports.key))
         await session.sign_in()
-        return cls(crew, ports, session, await crew.durable(session.traffic))
+        return cls(crew, ports, session)
 
     @property
     def world(self) -> World:
@@ -217,11 +219,13 @@ class Worker:
     async def claim(self, lane: int | None = None) -> Claim | None:
         """A partition that is due and free, or this one; None when there is none."""
         seconds = self.ports.lease_seconds
+        self._asked = self.world.monotonic()
         return await self.crew.durable(self.crew.ledger.take, self.crew.owner, seconds=seconds, lane=lane)
 
     async def send(self, claim: Claim) -> MeterfeedError | None:
         """Send what is due of a partition; what must end the run is written down for all, and returned."""
-        lease = _Lease(self.crew, claim, self.world, self.ports.lease_seconds)
+        seconds = self.ports.lease_seconds
+        lease = _Lease(self.crew, claim, self.world, seconds, good_until=self._asked + seconds)
         keeping = asyncio.create_task(lease.keep())
         trouble = None
         try:
@@ -258,12 +262,16 @@ class Worker:
             one_plan(claim.run_seq, taken.spool),
             taken.limits,
             lane=claim.lane,
-            traffic=self.traffic,
-            tally=self.tally,
+            traffic=taken.traffic,
+            tally=taken.tally,
             stopping=stopping,
         )
-        await sender.recover()  # what stays in doubt holds back its children, and is told at the end
-        await sender.deliver(claim.run_seq, taken.steps[claim.step], taken.partitions)
+        before = taken.tally.ended
+        try:
+            await sender.recover()  # what stays in doubt holds back its children, and is told at the end
+            await sender.deliver(claim.run_seq, taken.steps[claim.step], taken.partitions)
+        finally:
+            self.settled += taken.tally.ended - before
 
     async def _taken(self, run_seq: int) -> _Taken:
         if self._run is None or self._run.run_seq != run_seq:
@@ -273,19 +281,28 @@ class Worker:
             plan = Plan.from_json(kept["plan"])
             spool = self.ports.shelf.shared_spool(run.run_id)
             limits = GuardsSection(**kept.get("limits", {}))
-            self._run = _Taken(run_seq, steps_of(plan.phase_sizes), plan.partitions, limits, spool)
+            traffic = await self.crew.durable(self.session.traffic)
+            steps = steps_of(plan.phase_sizes)
+            self._run = _Taken(run_seq, steps, plan.partitions, limits, spool, traffic)
         return self._run
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What a worker knows of the run it has a hand in."""
+    """What a worker knows of the run it has a hand in.
+
+    Attributes:
+        traffic: pace, breaker and budget of this worker, over all partitions of the run.
+        tally: what came to an end in its hands, for the guard that counts refusals.
+    """
 
     run_seq: int
     steps: list[dict[Phase, int]]
     partitions: int
     limits: GuardsSection
     spool: RowSpool
+    traffic: Traffic
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)
@@ -296,12 +313,9 @@ class _Lease:
     claim: Claim
     world: World
     seconds: float
+    good_until: float
     lost: bool = False
     ending: bool = False
-    good_until: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.good_until = self.world.monotonic() + self.seconds
 
     def is_over(self) -> bool:
         """Whether nothing more may be sent under it: it may be somebody else's by now, or the run is ending."""

@@ -89,8 +89,9 @@ class SharedLedger(Ledger):
     def _transaction(self) -> Iterator[sa.Connection]:
         """Begin by holding on to the claim: whoever takes it over waits until this has ended."""
         with super()._transaction() as connection:
-            if self._open is None and self.held is not None:
-                own = sa.select(t.claim.c.lane).where(*_is(self.held)).with_for_update(read=True)
+            held = self.held
+            if self._open is None and held is not None:
+                own = sa.select(t.claim.c.lane).where(*_is(held)).with_for_update(read=True)
                 if connection.execute(own).first() is None:
                     raise ClaimLost
             yield connection
