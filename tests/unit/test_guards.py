@@ -7,6 +7,7 @@ import pytest
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan
+from pipeline.vanishing import COST
 from schemas.details import GuardCheck
 from schemas.outcomes import Kind
 from schemas.profile import GuardsSection
@@ -224,3 +225,82 @@ def test_without_a_plan_there_is_nothing_to_approve():
 
 def test_history_of_runs_without_figures_is_no_history():
     assert History(rows=None, most_creates=0) == History.of([{}])
+
+
+# ------------------------------------------------------------------ removals
+SHRANK = [GuardCheck("empty", 9, 1), GuardCheck("shrank", 0.9, 0.5, True)]
+
+
+def removing(count: int, held: int | None = None) -> Plan:
+    facts = {} if held is None else {"vanished": {"held": held}}
+    counts = {Kind.USER: KindPlan(delete=count - 1), Kind.LOCATION: KindPlan(delete=1)}
+    return Plan("d" * 32, counts, {Phase.DELETE_USERS: count}, 1, 1, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("made", "read", "limit", "tripped_too"),
+    [
+        (removing(20, 100), [], 20, False),
+        (removing(21, 100), [], 20, True),
+        (removing(21), [], 20, True),
+        (removing(30, 3_000), [], 30, False),
+        (removing(31, 3_000), [], 30, True),
+        (removing(1, 3_000), SHRANK, 0, True),
+        (removing(1, 3_000), [GuardCheck("shrank", 0.9, 0.5, False)], 30, False),
+        (removing(1, 3_000), [GuardCheck("grew", 9.0, 0.5, True)], 30, False),
+    ],
+)
+def test_removals_are_limited_and_always_asked_about(made, read, limit, tripped_too):
+    count = made.removals
+    assert [
+        GuardCheck("deletes", count, limit, tripped_too, "count"),
+        GuardCheck("removal", count, 0, True, "count"),
+    ] == plan_guards(made, GuardsSection(deletes=0.01, deletes_always=20), history=NO_HISTORY, rows=read)
+
+
+def test_removals_are_looked_at_first():
+    made = Plan(
+        "d" * 32, {Kind.USER: KindPlan(update=3, unchanged=1, delete=2)}, {Phase.DELETE_USERS: 2}, 1, 1
+    )
+    checks = plan_guards(made, SMALL, history=NO_HISTORY, rows=[])
+    assert ["deletes", "removal", "updates"] == [check.name for check in checks]
+
+
+MANY = GuardCheck("deletes", 50, 20, True, "count")
+ASKED = GuardCheck("removal", 50, 0, True, "count")
+
+
+@pytest.mark.parametrize(
+    ("checks", "approved", "expected"),
+    [
+        ([ASKED], False, "removal"),
+        ([ASKED], True, None),
+        ([ASKED, MANY], False, "deletes"),
+        ([ASKED, MANY], True, "deletes"),
+        ([GuardCheck("updates", 0.9, 0.3, True), MANY], True, "deletes"),
+        ([GuardCheck("updates", 0.9, 0.3, True), ASKED], True, None),
+    ],
+)
+def test_a_person_s_yes_lets_everything_through_but_too_many_removals(checks, approved, expected):
+    error = first_tripped(checks, plan_digest="abc", approved=approved)
+    assert expected == (error.guard if error else None)
+
+
+def test_too_many_removals_say_how_to_go_on_without_them():
+    error = first_tripped([MANY], plan_digest="abc")
+    assert error is not None
+    assert (
+        "50 records would be removed at once; the limit is 20, or none when the export shrank."
+        == error.message
+    )
+    assert (
+        f"{CURE}; leave --delete-vanished out to send the rest, or raise [guards] deletes in the profile."
+        == error.cure
+    )
+
+
+def test_removals_are_asked_about_with_what_they_cost():
+    error = first_tripped([ASKED], plan_digest="abc")
+    assert error is not None
+    assert f"50 records vanished from the exports and would be removed. {COST}" == error.message
+    assert APPROVED == error.cure
