@@ -105,6 +105,7 @@ def test_provenance_and_records_name_each_other(
 def test_the_number_of_partitions_and_threads_changes_nothing(
     sources: list[Source], policy: ConflictPolicy
 ) -> None:
+    """TR1."""
     alone, many = run(*sources, policy=policy), run(*sources, policy=policy, partitions=64, workers=4)
     assert content(alone) == content(many)
     assert alone.violations() == many.violations()
@@ -171,6 +172,7 @@ def test_locations_say_what_their_rows_say(sources: list[Source]) -> None:
 @LAWS
 @given(portfolios())
 def test_bodies_are_canonical(sources: list[Source]) -> None:
+    """TR3: each body is JSON, and the one spelling of its content."""
     result = run(*sources, partitions=4)
     for kind in Kind:
         for body in result.records(kind)["body"]:

@@ -234,6 +234,34 @@ def test_demo_pays_no_heed_to_the_settings_of_a_real_tenant(meterfeed):
     assert document["exit_code"] in (0, 10)
 
 
+@pytest.mark.campaign
+def test_tr4_four_times_the_rows_take_no_more_memory(tmp_path):
+    """Every stage of a quality run, in a process of its own; partitions are full at both sizes."""
+    from tests.integration.test_cli_settle import HEADER, PROFILE, gsrn
+
+    profile = tmp_path / "p.toml"
+    profile.write_text(PROFILE.format(name="p", kind="full"), encoding="utf-8")
+    peaks = []
+    for count in (600_000, 2_400_000):
+        export = tmp_path / f"kunder-{count}.csv"
+        with export.open("w", encoding="utf-8") as file:
+            file.write(HEADER)
+            file.writelines(
+                f"K{n:07};A{n:07};Husholdning;{gsrn(n)};{60 + n / 1e6:.6f}".replace(".", ",")
+                + ";9,61234;Aktiv\n"
+                for n in range(count)
+            )
+        script = "import sys; from flows.cli import main; main(sys.argv[1:])"
+        command = [sys.executable, "-c", script, "quality", export, "--profile", profile, "--json"]
+        environ = os.environ | {"METERFEED_DATA_DIR": str(tmp_path / "runs")}
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert 0 == process.returncode
+        peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] < 1.25 * peaks[0], peaks
+
+
 def test_an_export_of_which_no_row_is_good_is_accounted_for(meterfeed, tmp_path):
     export = tmp_path / "kunder.csv"
     export.write_text("Kundenr;MålepunktID\nK1;123\nK2;456\n", encoding="utf-8")

@@ -30,6 +30,7 @@ def tripped(checks) -> list[str]:
     [(1000, 20, []), (1000, 21, ["quarantined"]), (299, 200, []), (300, 7, ["quarantined"])],
 )
 def test_the_share_of_bad_rows_counts_from_300_rows(read, bad, expected):
+    """VA7."""
     assert expected == tripped(row_guards(rows(read, bad), LIMITS, history=NO_HISTORY, full=True))
 
 

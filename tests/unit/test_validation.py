@@ -103,6 +103,7 @@ def with_rule(good: pl.Expr) -> Rulebook:
 
 
 def test_a_rule_that_fails_on_a_row_costs_that_row_and_no_other() -> None:
+    """VA6."""
     fails_on_words = pl.col("location").cast(pl.Int64, strict=True) > 0
     raw = raw_rows([{**GOOD, "location": text} for text in ("1", "two", "3", "4", "five")])
     verdict = judge(to_canonical(raw, profile(), 0).rows, with_rule(fails_on_words))
