@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -145,12 +146,14 @@ def connected(ledger: str) -> Any:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
 
 
+_OPEN: dict[str, Any] = {}
+"""Connections to ledgers under judgement, so that each check need not open one."""
+
+
 def _rows(ledger: str, query: str) -> list[Any]:
-    connection = connected(ledger)
-    try:
+    with ExitStack() as stack:
+        connection = _OPEN.get(ledger) or stack.enter_context(closing(connected(ledger)))
         return list(connection.execute(query).fetchall())
-    finally:
-        connection.close()
 
 
 def states_in(ledger: str) -> dict[str, int]:
@@ -175,10 +178,11 @@ class Books:
     times: Counter[tuple[str, str, str]]
 
 
+@lru_cache(maxsize=1024)
 def unpacked(page: bytes) -> pa.Table:
     """A page of the ledger: an Arrow stream, or a file in ledgers of schema version 1."""
     reader = pa.ipc.open_file if page.startswith(b"ARROW1") else pa.ipc.open_stream
-    return reader(pa.BufferReader(page)).read_all()
+    return reader(pa.BufferReader(page), options=pa.ipc.IpcReadOptions(use_threads=False)).read_all()
 
 
 @lru_cache(maxsize=1024)
@@ -272,7 +276,11 @@ def check(name: str) -> Callable[[Check], Check]:
 
 def violations(evidence: Evidence) -> list[str]:
     """Everything that is wrong, each with the invariant it breaks."""
-    return [f"{name}: {wrong}" for name, one in CHECKS.items() for wrong in one(evidence)]
+    _OPEN[evidence.ledger] = connected(evidence.ledger)
+    try:
+        return [f"{name}: {wrong}" for name, one in CHECKS.items() for wrong in one(evidence)]
+    finally:
+        _OPEN.pop(evidence.ledger).close()
 
 
 @check("I3")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -147,3 +149,31 @@ class TestNights(Nights.TestCase):  # type: ignore[name-defined,misc]
 @pytest.mark.timeout(3600)
 class TestManyNights(Nights.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(max_examples=100, stateful_step_count=12, **QUIET)
+
+
+# ------------------------------------------------------------------ each of these can fail
+def test_what_a_night_lost_doubled_or_miscounted_is_seen(tmp_path: Path) -> None:
+    with tenant(tmp_path) as one:
+        one.add(2)
+        told = one.sync()
+        assert (0, []) == (told.code, one.wrong())
+        export = tmp_path / "kunder-001.csv"
+        [user] = one.customers
+        name = next(iter(one.customers[user]))
+
+        lost = dict(told.document, rows=dict(told.document["rows"], mapped=1))
+        with pytest.raises(AssertionError, match="I1"):
+            one.check_rows(lost, export)
+
+        ask = f"{one.api.base_url}/users/{user}/locations/{name}"
+        token = json.loads(one.api.core.tokens.issue(60.0).body)["access_token"]
+        assert 204 == httpx.delete(ask, headers={"authorization": f"Bearer {token}"}).status_code
+        assert [f"{user} {name} is missing"] == one.wrong()
+
+        one.api.set_faults({"semantics": {"b": "duplicate"}})
+        again = httpx.post(
+            f"{one.api.base_url}/users", json={"userId": user}, headers={"authorization": f"Bearer {token}"}
+        )
+        assert 201 == again.status_code
+        with pytest.raises(AssertionError, match="I6"):
+            one.check_effects()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from sandbox.core import CLIENT_ID, CLIENT_SECRET, Core
-from sandbox.inprocess import EPOCH, InProcessTransport, run_in_virtual_time, virtual_now
+from sandbox.inprocess import EPOCH, InProcessTransport, MemoryNetwork, run_in_virtual_time, virtual_now
 
 FORM = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 BASE = "http://sandbox/energy-coordination/v1"
@@ -151,3 +151,58 @@ def test_work_in_a_thread_is_waited_for():
         return await asyncio.to_thread(lambda: 7)
 
     assert run_in_virtual_time(main) == 7
+
+
+# ------------------------------------------------------------------ connections in memory
+class Ear(asyncio.Protocol):
+    """A client that notes what it is told."""
+
+    def __init__(self):
+        self.heard = []
+        self.over = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data):
+        self.heard.append(data)
+
+    def eof_received(self):
+        self.heard.append("FIN")
+
+    def connection_lost(self, exc):
+        self.heard.append(exc)
+        self.over.set_result(None)
+
+
+def hear(core, request, **settings):
+    """What a client hears over a connection in memory, and the virtual seconds until it is over."""
+
+    async def main():
+        network = MemoryNetwork(core, **settings)
+        begun = virtual_now()
+        transport, ear = network.connect(Ear)
+        transport.write(request)
+        await ear.over
+        return ear.heard, virtual_now() - begun, len(network.open)
+
+    return run_in_virtual_time(main)
+
+
+CLOSING = b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+def test_a_connection_in_memory_brings_the_answer_and_its_end():
+    heard, seconds, left = hear(Core(now=virtual_now), CLOSING)
+    assert heard[0].startswith(b"HTTP/1.1 404")
+    assert (["FIN", None], 0.0, 0) == (heard[-2:], seconds, left)
+
+
+def test_bytes_in_memory_take_their_time():
+    _, seconds, _ = hear(Core(now=virtual_now), CLOSING, latency=(2.0, 2.0))
+    assert 4.0 == seconds
+
+
+def test_a_reset_in_memory_is_a_reset():
+    core = Core(now=virtual_now)
+    core.wire_ready = True
+    core.set_faults({"fault": [{"kind": "wire-reset-unread", "on": "any"}]})
+    heard, _, _ = hear(core, b"GET /energy-coordination/v1/users HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert [ConnectionResetError] == [type(one) for one in heard]
