@@ -27,6 +27,7 @@ class Progress:
     def __init__(self, command: str) -> None:
         self.command = command
         self._last: Notice | None = None
+        self._stage: tuple[str, float, int] | None = None
         self._files: tuple[int, int, float] | None = None
 
     def notice(self, notice: Notice) -> None:
@@ -45,7 +46,7 @@ class Progress:
             low, high = STAGES.get(last.stage, (0.0, 99.0))
             share = min(1.0, last.done / last.total) if last.total else 0.0
             percent = low + (high - low) * share
-            words = f"{last.stage}: {last.done:,} {last.unit}"
+            words = f"{last.stage}: {last.done:,} {last.unit}{self._stage_left(last, clock)}"
         if self._files is None:
             return Now(round(percent, 1), words)
         done, total, started = self._files
@@ -53,9 +54,24 @@ class Progress:
             round(100 * done / total, 1) if total else 0.0, f"{_left(done, total, clock - started)}; {words}"
         )
 
+    def _stage_left(self, last: Notice, clock: float) -> str:
+        """How long a stage of a known size will go on, from how it went since it was first looked at."""
+        if self._stage is None or self._stage[0] != last.stage:
+            self._stage = (last.stage, clock, last.done)
+        _, since, first = self._stage
+        if last.total is None or not first < last.done < last.total:
+            return ""
+        return f" of {last.total:,}" + _minutes(
+            (clock - since) / (last.done - first) * (last.total - last.done)
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return f", about {max(1, round(seconds / 60))} min left"
+
 
 def _left(done: int, total: int, seconds: float) -> str:
     told = f"{done} of {total} exports"
     if not 0 < done < total:
         return told
-    return f"{told}, about {max(1, round(seconds / done * (total - done) / 60))} min left"
+    return told + _minutes(seconds / done * (total - done))

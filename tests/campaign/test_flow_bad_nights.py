@@ -76,6 +76,60 @@ def test_a_server_that_dies_and_comes_back_loses_nothing(prefect: Server, tmp_pa
         assert_next_run_finishes(prefect, api, settings, export)
 
 
+def test_a_server_away_for_good_changes_nothing_about_the_data(prefect: Server, tmp_path: Path):
+    export = export_of(tmp_path / "kunder-1.csv", rows=400)
+    with Sandbox(0, SLOW) as api:
+        settings = settings_of(api, tmp_path)
+        with prefect.host() as host:
+            prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE])
+            prefect.wait_until(lambda: len(api.effects()) > 20)
+            prefect.stop(signal.SIGKILL)
+            host.wait(timeout=500)  # Prefect's own client gives up; there is nobody to tell
+        [summary] = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("2*/summary.json")]
+        assert summary["exit_code"] == 0
+        api.settle()
+        effects = len(api.effects())
+        prefect.start()
+        again = prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
+        assert (again["type"], again["name"], len(api.effects())) == ("COMPLETED", "No new file", effects)
+        held = api.state()
+        assert effects == len(held["users"]) + len(held["locations"])
+
+
+RETRIED = """
+import asyncio, sys
+from flows import sync_flow
+calls = []
+load = sync_flow.load.fn
+async def fails_after_sending(*arguments):
+    calls.append(await load(*arguments))
+    if len(calls) == 1:
+        raise RuntimeError("after all was sent")
+    return calls[-1]
+sync_flow.load = sync_flow.load.with_options(retries=1)
+sync_flow.load.fn = fails_after_sending
+state = asyncio.run(sync_flow.sync(exports=[sys.argv[1]], profiles=[sys.argv[2]], return_state=True))
+print("@@", len(calls), state.name)
+"""
+
+
+def test_a_task_that_prefect_repeats_after_it_had_sent_sends_nothing_more(prefect: Server, tmp_path: Path):
+    """Ours are not retried; somebody's automation, or a later version of Prefect, may."""
+    export = export_of(tmp_path / "kunder-1.csv", rows=60)
+    with Sandbox() as api:
+        done = subprocess.run(
+            [sys.executable, "-c", RETRIED, export, PROFILE],
+            cwd=ROOT,
+            env=prefect.environ(settings_of(api, tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert "@@ 2 No new file" in done.stdout, done.stdout + done.stderr[-3000:]
+        held = api.state()
+        assert len(api.effects()) == len(held["users"]) + len(held["locations"]) > 0
+
+
 def test_a_killed_run_is_marked_crashed_by_the_automation(prefect: Server, tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-c", REGISTER], cwd=ROOT, env=prefect.environ(), capture_output=True, text=True

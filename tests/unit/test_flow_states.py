@@ -71,3 +71,11 @@ def test_progress_over_files_gives_the_time_left():
     progress.files(10, 40, 0.0)
     now = progress.now(1200.0)
     assert (now.percent, now.words) == (25.0, "10 of 40 exports, about 60 min left; starting")
+
+
+def test_a_stage_of_known_size_says_how_long_it_will_go_on():
+    progress = Progress("sync")
+    progress.notice(Notice("send", 0, 40, "partitions"))
+    assert progress.now(100.0).words == "send: 0 partitions"
+    progress.notice(Notice("send", 10, 40, "partitions"))
+    assert progress.now(160.0).words == "send: 10 partitions of 40, about 3 min left"
