@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
@@ -180,9 +180,25 @@ def progress(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[C
     else:
         shown = PlainLines(stream)
     try:
-        yield shown.notice
+        yield _unbroken(shown.notice)
     finally:
-        shown.close()
+        with suppress(OSError):
+            shown.close()
+
+
+def _unbroken(tell: Callable[[Notice], None]) -> Callable[[Notice], None]:
+    """Progress until its stream takes no more, a full disk behind `2>log` for instance: no reason to stop the work."""
+    broken = False
+
+    def told(notice: Notice) -> None:
+        nonlocal broken
+        if not broken:
+            try:
+                tell(notice)
+            except OSError:
+                broken = True
+
+    return told
 
 
 # --------------------------------------------------------------------------- the account at the end

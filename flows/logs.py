@@ -8,10 +8,12 @@ log is kept as logger, level and place, without their text, which may hold a URL
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import math
 import os
+import stat
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -103,7 +105,11 @@ class _JsonLines(logging.Formatter):
 
 
 def _open_private(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags, 0o600)
+    """Open the log, if it is a file: a pipe or a device in its place could hold up the work for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file")
     os.fchmod(descriptor, 0o600)
     return descriptor
 

@@ -30,7 +30,10 @@ def file_lock(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorageError(f"The lock file {path.name} cannot be opened: {error.strerror}.") from error
+        raise StorageError(
+            f"The lock file {path.name} cannot be opened: {error.strerror}.",
+            cure="Check METERFEED_LEDGER and METERFEED_DATA_DIR: can we write there?",
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

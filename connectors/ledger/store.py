@@ -36,6 +36,7 @@ from schemas.ledger import (
 
 _ABSORB_BATCH = 500_000
 
+WHERE = "Check METERFEED_LEDGER and METERFEED_DATA_DIR: is there a folder of ours, on a disk that can be written?"
 STALE = "Another run has taken over the ledger while this one had lost its lock (stale fence)."
 
 
@@ -90,7 +91,9 @@ def locked_ledger(url: str) -> Iterator[Ledger]:
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"The folder of {path.name} cannot be made: {error.strerror}.") from error
+                raise StorageError(
+                    f"The folder of {path.name} cannot be made: {error.strerror}.", cure=WHERE
+                ) from error
             stack.enter_context(file_lock(path.with_name(path.name + ".lock")))
             _own(path)
         with storage_trouble():
@@ -129,7 +132,7 @@ def _own(path: Path) -> None:
         os.fchmod(descriptor, 0o600)
         os.close(descriptor)
     except OSError as error:
-        raise StorageError(f"The ledger {path.name} cannot be opened: {error.strerror}.") from error
+        raise StorageError(f"The ledger {path.name} cannot be opened: {error.strerror}.", cure=WHERE) from error
 
 
 def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -136,18 +136,24 @@ class Sender:
 
     # ------------------------------------------------------------ jobs
     async def _work(self, jobs: AsyncIterator[Job]) -> None:
-        """Run jobs side by side, some more than there are requests in flight, until they end or one is fatal."""
+        """Run jobs side by side, some more than there are requests in flight, until they end or one is fatal.
+
+        A bug in one of them comes out here, once the others have come to their end.
+        """
         running: set[asyncio.Task[None]] = set()
+        ended: set[asyncio.Task[None]] = set()
         try:
             async for job in jobs:
                 while len(running) >= self.traffic.ceiling:
-                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    _raise_what_failed(ended)
                 if self._over():
                     break
                 running.add(asyncio.create_task(self._guarded(job)))
         finally:
             if running:
-                await asyncio.wait(running)
+                ended, _ = await asyncio.wait(running)
+        _raise_what_failed(ended)
 
     async def _guarded(self, job: Callable[..., Awaitable[None]], *args: Shipment) -> None:
         """A job never raises: what stops the run is kept, and the others come to a clean end."""
@@ -352,6 +358,13 @@ class Sender:
         for child in children:
             if child.chunk.state is State.PLANNED:
                 await self._again(child)
+
+
+def _raise_what_failed(ended: Iterable[asyncio.Task[None]]) -> None:
+    failures = [task.exception() for task in ended]  # all are looked at, so that none is left for the event loop
+    for failure in failures:
+        if failure is not None:
+            raise failure
 
 
 def _holding(draft: Draft, records: pl.DataFrame) -> Draft:

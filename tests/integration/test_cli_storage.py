@@ -1,0 +1,142 @@
+"""DI2, DI3, KI6: file systems that do not bear writing, a log nobody reads, a bug or a killed thread in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.delivery.books import Books
+from pipeline.delivery.sender import Sender
+from sandbox.server import Sandbox
+from tests.campaign.processes import can_mount
+from tests.integration.conftest import ROOT, settings_for
+from tests.integration.test_cli_ledger import created
+from tests.integration.test_cli_settle import mutating, portfolio, write
+
+__all__ = ["write"]
+
+SYNC = [sys.executable, "-c", "from flows.cli import main; main()", "sync"]
+NO_MOUNT = pytest.mark.skipif(not can_mount(), reason="nothing can be mounted here: no such disk was tried")
+
+
+def environ(api: Sandbox, **settings: str) -> dict[str, str]:
+    given = {**settings_for(api), **settings}
+    return {**os.environ, **{f"METERFEED_{name.upper()}": value for name, value in given.items()}}
+
+
+# ------------------------------------------------------------------ DI2
+@NO_MOUNT
+@pytest.mark.parametrize("options", ["ro,size=64m", "size=64m,nr_inodes=4"], ids=["read-only", "no inodes"])
+def test_a_disk_that_takes_no_file_ends_with_16_and_nothing_is_sent(api, write, tmp_path, options):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    arguments = [str(one) for one in write("a.csv", portfolio(20))]
+    script = f'mount -t tmpfs -o {options} none {disk} && shift 0 && exec "$@"'
+    ended = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script, "sh", *SYNC, *arguments, "--json"],
+        cwd=ROOT,
+        env=environ(api, data_dir=str(disk / "runs")),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    document = json.loads(ended.stdout)
+    assert (16, 16, 0) == (ended.returncode, document["exit_code"], mutating(api))
+    assert document["error"]["message"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/runs", "x" * 300, "link"])
+def test_a_data_directory_that_cannot_be_one_ends_with_16_and_nothing_is_sent(
+    meterfeed, api, write, tmp_path, place
+):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    ended = meterfeed(
+        "sync", *write("a.csv", portfolio(5)), "--json", **settings_for(api), data_dir=str(tmp_path / place)
+    )
+    assert (16, 0) == (ended.code, mutating(api))
+    assert ended.document["error"]["cure"]
+
+
+# ------------------------------------------------------------------ DI3
+def test_a_log_that_nobody_reads_does_not_hold_up_the_work(api, write, tmp_path):
+    """The log is a pipe without a reader: opening it, or writing to it, could wait for ever."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    os.mkfifo(runs / "meterfeed.jsonl")
+    ended = subprocess.run(
+        [*SYNC, *map(str, write("a.csv", portfolio(20))), "--json"],
+        cwd=ROOT,
+        env=environ(api),
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert (0, 20) == (ended.returncode, json.loads(ended.stdout)["records"]["user"]["created"])
+
+
+def test_a_terminal_that_takes_nothing_does_not_hold_up_the_work(api, write):
+    """stderr is a device that is always full."""
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [*SYNC, *map(str, write("a.csv", portfolio(20))), "--json"],
+            cwd=ROOT,
+            env=environ(api),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=100,
+            check=False,
+        )
+    assert (0, 20) == (ended.returncode, json.loads(ended.stdout)["records"]["user"]["created"])
+
+
+# ------------------------------------------------------------------ KI6
+@pytest.mark.parametrize(("part", "method"), [(Sender, "_after_batch"), (Books, "settle")])
+def test_a_bug_in_the_middle_is_exit_1_and_the_next_run_finishes(
+    meterfeed, api, write, monkeypatch, part, method
+):
+    """An error that is not ours to foresee, in one of many jobs side by side, must not be passed over."""
+    done, lock, calls = getattr(part, method), threading.Lock(), []
+
+    async def sometimes(self, *args, **kwargs):
+        with lock:
+            calls.append(method)
+            broken = len(calls) == 2
+        if broken:
+            raise ZeroDivisionError("canary")
+        return await done(self, *args, **kwargs)
+
+    settings = {**settings_for(api), "chunk_size": "5"}
+    with monkeypatch.context() as patched:
+        patched.setattr(part, method, sometimes)
+        ended = meterfeed("sync", *write("a.csv", portfolio(40)), "--json", **settings)
+    assert (1, True) == (ended.code, len(calls) >= 2)
+    assert "canary" not in ended.out
+    assert 0 == meterfeed("resume", "--json").code
+    assert {1} == set(created(api).values())
+    assert 40 == len(api.state()["users"])
+
+
+def test_too_little_memory_ends_the_run_and_never_hangs(api, write):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20)); "
+    command = [
+        sys.executable,
+        "-c",
+        limit + SYNC[2],
+        "sync",
+        *map(str, write("a.csv", portfolio(200))),
+        "--json",
+    ]
+    ended = subprocess.run(command, cwd=ROOT, env=environ(api), capture_output=True, timeout=100, check=False)
+    assert 0 != ended.returncode
+    assert 0 == mutating(api)
+    again = subprocess.run(
+        [*SYNC, *command[4:]], cwd=ROOT, env=environ(api), capture_output=True, timeout=100, check=False
+    )
+    assert (0, {1}) == (again.returncode, set(created(api).values()))
