@@ -36,7 +36,9 @@ from schemas.ledger import (
 
 _ABSORB_BATCH = 500_000
 
-WHERE = "Check METERFEED_LEDGER and METERFEED_DATA_DIR: is there a folder of ours, on a disk that can be written?"
+WHERE = (
+    "Check METERFEED_LEDGER and METERFEED_DATA_DIR: is there a folder of ours, on a disk that can be written?"
+)
 STALE = "Another run has taken over the ledger while this one had lost its lock (stale fence)."
 
 
@@ -132,7 +134,9 @@ def _own(path: Path) -> None:
         os.fchmod(descriptor, 0o600)
         os.close(descriptor)
     except OSError as error:
-        raise StorageError(f"The ledger {path.name} cannot be opened: {error.strerror}.", cure=WHERE) from error
+        raise StorageError(
+            f"The ledger {path.name} cannot be opened: {error.strerror}.", cure=WHERE
+        ) from error
 
 
 def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
@@ -748,11 +752,7 @@ class Ledger:
                 total += self._absorb_some(connection, merge)
 
     def _absorb_some(self, connection: sa.Connection, merge: Mapping[str, Any]) -> int:
-        query = (
-            sa.select(t.chunk)
-            .where(t.UNABSORBED)
-            .order_by(t.chunk.c.chunk_seq)
-        )
+        query = sa.select(t.chunk).where(t.UNABSORBED).order_by(t.chunk.c.chunk_seq)
         taken: list[ChunkRow] = []
         size = 0
         with closing(connection.execute(query.execution_options(yield_per=64))) as result:

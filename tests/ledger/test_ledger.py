@@ -193,7 +193,10 @@ def test_reading_needs_no_lock(ledger_url: str, tmp_path: Path) -> None:
 
 
 def test_what_waits_to_be_absorbed_is_found_without_searching(tmp_path: Path) -> None:
-    with opened(f"sqlite:///{tmp_path}/ledger.sqlite", tmp_path) as ledger, ledger.engine.begin() as connection:
+    with (
+        opened(f"sqlite:///{tmp_path}/ledger.sqlite", tmp_path) as ledger,
+        ledger.engine.begin() as connection,
+    ):
         waiting = sa.select(t.chunk.c.n).where(t.UNABSORBED).order_by(t.chunk.c.chunk_seq)
         query = str(waiting.compile(connection, compile_kwargs={"literal_binds": True}))
         [plan] = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").fetchall()
