@@ -148,7 +148,7 @@ class TestNights(Nights.TestCase):  # type: ignore[name-defined,misc]
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 class TestManyNights(Nights.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=100, stateful_step_count=12, **QUIET)
+    settings = settings(max_examples=40, stateful_step_count=12, **QUIET)
 
 
 # ------------------------------------------------------------------ each of these can fail

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox.wire import WIRE_FAULTS
 from tests.campaign import processes as real
 from tests.campaign.postgres import own_database, served_in_memory
 from tests.campaign.processes import Point
-from tests.campaign.schedules import CELLS
 
 STRACE = pytest.mark.skipif(
     not real.has_strace(), reason="strace is missing: no kill at system calls was tried"
@@ -21,7 +18,7 @@ TMPFS = pytest.mark.skipif(not real.can_mount(), reason="no tmpfs can be mounted
 KILLS = [("pwrite64", 10), ("pwrite64", 90), ("fdatasync", 5), ("sendto", 9), ("recvfrom", 30)]
 FAILS = [("pwrite64", "ENOSPC", 60), ("pwrite64", "EIO", 150), ("fdatasync", "EIO", 6)]
 
-pytestmark = pytest.mark.xdist_group("strace")
+pytestmark = pytest.mark.xdist_group("campaign-processes")
 
 
 @STRACE
@@ -90,14 +87,6 @@ def test_a_kill_with_the_ledger_in_postgresql_loses_nothing(
 ) -> None:
     with own_database() as ledger:
         assert real.dies_or_fails_at(tmp_path, Point(call, n), ledger=ledger)
-
-
-SOME = random.Random(20261122).sample(sorted(WIRE_FAULTS), 24)
-
-
-@pytest.mark.parametrize("kind", SOME)
-def test_a_fault_of_the_wire_on_a_real_socket_loses_nothing(tmp_path: Path, kind: str) -> None:
-    assert real.hears_wrongly(tmp_path, kind, 7 * SOME.index(kind) % CELLS)
 
 
 # ------------------------------------------------------------------ each of these can fail
