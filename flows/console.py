@@ -254,6 +254,9 @@ def _lines(summary: Summary) -> Iterator[str]:
     if requests.sent or (planned and summary.command != "plan"):
         yield f"requests    {requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"
     yield from _vanished_lines(summary.extra.get("vanished"))
+    yield from _drift_lines(summary)
+    for note in (one for one in summary.extra.get("notes", ()) if " " in one):
+        yield f"note        {printable(note)}"
     if "requests_expected" in summary.extra:
         seconds = _duration(summary.extra.get("seconds_expected") or 0)
         yield f"to expect   {summary.extra['requests_expected']:,} requests, about {seconds}"
@@ -273,6 +276,22 @@ _WAITS: Final = {
     "unreadable_rows": "the export has rows that may name them",
 }
 """Why a vanished record is not removed yet, in words."""
+
+
+def _drift_lines(summary: Summary) -> Iterator[str]:
+    """What reading back showed: how much was read, what differs, where all of it is listed."""
+    told = summary.extra
+    if "users_read" not in told or "drift" not in told:
+        return
+    yield f"read back   {told['users_read']:,} users, {told['users_differing']:,} of them differ"
+    for kind, counts in told["drift"].items():
+        differing = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        if differing:
+            yield f"drift       {_PLURALS[kind]}: {differing}"
+    if "sample" in told:
+        yield f"sample      {printable(told['sample']['statement'])}"
+    for name, path in told["files"].items():
+        yield f"{name:<11} {printable(_near(path))}"
 
 
 def _vanished_lines(told: Mapping[str, Any] | None) -> Iterator[str]:

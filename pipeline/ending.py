@@ -39,8 +39,11 @@ from schemas.summary import (
 
 Counts = TypeVar("Counts", RowCounts, RecordCounts, RequestCounts)
 
-IN_TEST_AREA = "in_a_test_area"
-"""Warning: customers of production who stand in a test area of the vendor."""
+IN_TEST_AREA = (
+    "{count} of production would stand in a test area of the vendor, and get its price curves every day. "
+    "Test areas are for the sandbox: check the coordinates."
+)
+"""A note, and no reason to stop."""
 
 SECONDS_PER_REQUEST = 0.05
 """For the forecast of a plan, before anything was measured."""
@@ -320,13 +323,13 @@ def put_aside(
     _keep_files(judged, opened, shelf)
     quality = judged.gauge.figures()
     summary = replace(
-        _with_test_areas(_with_rows(start, judged), quality),
+        _with_rows(start, judged),
         extra={
             "plan_digest": plan.digest,
             "plan": {kind.value: _changes(plan, kind) for kind in Kind},
             "handovers": {"moved": plan.handovers_moved, "reported": plan.handovers_reported},
             **_absent(plan),
-            "notes": [*session.warnings, *judged.notes],
+            "notes": [*session.warnings, *judged.notes, *_test_area_notes(start.environment, quality)],
             "export_kind": kind_of(opened),
             "corrects": _corrected(opened),
         },
@@ -431,12 +434,12 @@ def _with_rows(start: Summary, judged: Judged) -> Summary:
     )
 
 
-def _with_test_areas(summary: Summary, quality: QualityFigures) -> Summary:
-    """A warning where customers of production stand in a test area: they would get its price curves every day."""
+def _test_area_notes(environment: str, quality: QualityFigures) -> list[str]:
+    """What to say when customers of production stand in a test area."""
     inside = quality.customers.in_test_area if quality.customers is not None else 0
-    if summary.environment != "production" or not inside:
-        return summary
-    return replace(summary, warnings={**summary.warnings, IN_TEST_AREA: inside})
+    if environment != "production" or not inside:
+        return []
+    return [IN_TEST_AREA.format(count=f"{inside:,} customer{'s' if inside > 1 else ''}")]
 
 
 def _ended(summary: Summary, found: set[Exit], trouble: MeterfeedError | None, world: World) -> Summary:

@@ -17,9 +17,15 @@ from pipeline.delivery.answers import (
     MalformedAnswer,
     held_locations,
     held_resources,
+    held_user,
     users_page,
 )
-from pipeline.delivery.calls import read_locations_call, read_resources_call, read_users_page_call
+from pipeline.delivery.calls import (
+    read_locations_call,
+    read_resources_call,
+    read_user_call,
+    read_users_page_call,
+)
 from pipeline.delivery.classifier import Expectation, Ruling
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.wire import Exchange, Wire
@@ -138,9 +144,11 @@ class Remote:
             self._read_or_absent(read_locations_call(user_id), held_locations),
             self._read_or_absent(read_resources_call(user_id), held_resources),
         )
-        if locations is None and resources is None:
-            return None
-        return locations or [], resources or []
+        if locations or resources:
+            return locations or [], resources or []
+        # A list below a user that is gone may be absent or merely empty: only the user itself tells.
+        there = await self._read_or_absent(read_user_call(user_id), lambda body: [held_user(body)])
+        return None if there is None else ([], [])
 
     async def _read_or_absent(
         self, request: tuple[Call, Expectation], shape: Callable[[bytes], list[T]]

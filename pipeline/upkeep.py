@@ -191,8 +191,10 @@ async def move(order: Order, ports: Ports) -> Summary:
             start = replace(
                 summary_of(order.command, order.environment, ports.world),
                 run_id=run.run_id,
-                warnings=_in_a_test_area(order, ports, latitude, longitude),
-                extra={"was_placed": has_coordinates(remote)},
+                extra={
+                    "was_placed": has_coordinates(remote),
+                    "notes": _test_area_notes(order, ports, latitude, longitude),
+                },
             )
             await session.keep(run, plan, start)
             trouble = await session.send(run, plan, shelf)
@@ -203,13 +205,13 @@ async def move(order: Order, ports: Ports) -> Summary:
             return summary
 
 
-def _in_a_test_area(order: Order, ports: Ports, latitude: float, longitude: float) -> dict[str, int]:
-    """A warning where a customer of production would stand in a test area, and get its price curves every day."""
+def _test_area_notes(order: Order, ports: Ports, latitude: float, longitude: float) -> list[str]:
+    """A warning where a customer of production would stand in a test area."""
     point = pl.DataFrame({"latitude": [latitude], "longitude": [longitude]})
     inside = in_test_area(pl.col("latitude"), pl.col("longitude"), ports.reference.test_areas)
     if order.environment != "production" or not point.select(inside).item():
-        return {}
-    return {IN_TEST_AREA: 1}
+        return []
+    return [IN_TEST_AREA.format(count="A location")]
 
 
 def _find_held(session: Session, kind: Kind, wanted: str) -> dict[str, Any]:

@@ -315,8 +315,8 @@ def test_an_approval_is_good_for_one_run(company: Company, clock: Clock) -> None
         for _ in range(2):
             clock.go_on(24)
             last = company.export([*portfolio(39)[company.count :], *portfolio(company.count)])
-            plan = company.run("plan", *last, "--delete-vanished")
             company.run("sync", *last)
+        plan = company.run("plan", *last, "--delete-vanished")
         ended.append(company.run("sync", *last, "--delete-vanished", "--approve", plan["plan_digest"]))
     assert [(0, "Everything is accounted for."), (11, "A guard stopped the run: approval.")] == [
         (one["exit_code"], one["verdict"]) for one in ended
