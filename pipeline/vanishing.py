@@ -49,7 +49,8 @@ DELETES: Final[Mapping[Kind, Phase]] = {
 """Which phase removes which kind; in the order of removal, what hangs on something first."""
 
 COST: Final = (
-    "A customer whose user is removed loses this month's compensation; what is removed cannot be brought back."
+    "A customer whose user is removed loses this month's compensation; "
+    "what is removed cannot be brought back."
 )
 """What a person must know before approving."""
 LISTED: Final = 20
