@@ -237,7 +237,8 @@ def test_demo_pays_no_heed_to_the_settings_of_a_real_tenant(meterfeed):
 @pytest.mark.campaign
 def test_tr4_four_times_the_rows_take_no_more_memory(tmp_path):
     """Every stage of a quality run, in a process of its own; partitions are full at both sizes."""
-    from tests.integration.test_cli_settle import HEADER, PROFILE, gsrn
+    from tests.corpus.case import gsrn
+    from tests.integration.test_cli_settle import HEADER, PROFILE
 
     profile = tmp_path / "p.toml"
     profile.write_text(PROFILE.format(name="p", kind="full"), encoding="utf-8")
