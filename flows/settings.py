@@ -222,6 +222,11 @@ def _shared(text: str) -> str:
     return _text(text).rstrip("/")
 
 
+def _is_for_many(ledger: object) -> bool:
+    """Whether several machines can use the ledger."""
+    return isinstance(ledger, Secret) and ledger.get_secret_value().startswith("postgresql")
+
+
 def _number_between(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -326,6 +331,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, needs: Needs = Ne
                 missing.append(setting.name)
         except _ValueProblemError as problem:
             wrong.append(f"{setting.name} {problem}")
+    if needs >= Needs.API and "shared" in values and not _is_for_many(values.get("ledger")):
+        wrong.append("METERFEED_SHARED needs METERFEED_LEDGER to be a postgresql:// URL")
     if missing or wrong:
         raise SettingsError(_complaint(missing, wrong, environ), cure=CURE)
     return _settings(values)

@@ -200,3 +200,18 @@ def test_every_setting_has_a_field_and_every_field_a_setting():
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load_settings(COMPLETE).chunk_size = 1  # type: ignore[misc]
+
+
+def test_sharing_needs_a_ledger_that_several_machines_can_use(tmp_path):
+    assert "METERFEED_SHARED needs" in complaint(METERFEED_SHARED="s3://bucket/spools")
+    assert "METERFEED_SHARED needs" in complaint(
+        METERFEED_SHARED=str(tmp_path), METERFEED_LEDGER=f"sqlite:///{tmp_path}/l.sqlite"
+    )
+    ledger = {"METERFEED_LEDGER": "postgresql://host/ledger"}
+    settings = load_settings({**COMPLETE, **ledger, "METERFEED_SHARED": "s3://bucket/spools/"})
+    assert (settings.shared, settings.lease) == ("s3://bucket/spools", 60.0)
+
+
+@pytest.mark.parametrize("place", ["ftp://host/x", "s3://key:secret@bucket/x", "http://host/x"])
+def test_a_shared_place_is_a_folder_or_a_prefix_without_credentials(place):
+    assert "METERFEED_SHARED must be" in complaint(METERFEED_SHARED=place)
