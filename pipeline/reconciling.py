@@ -194,7 +194,8 @@ async def _listed(
     twice: set[str] = set()
     read = 0
     async for page in remote.user_pages():
-        keys = pl.DataFrame({"id": page}).select(user_key(pl.col("id"))).to_series().to_numpy()
+        named = pl.DataFrame({"id": page}, schema={"id": pl.String})
+        keys = named.select(user_key(pl.col("id"))).to_series().to_numpy()
         for user, key, is_known in zip(page, keys.tolist(), np.isin(keys, known).tolist(), strict=True):
             if not is_known:
                 unknown.add(user)

@@ -106,17 +106,26 @@ class Remote:
     async def user_pages(self) -> AsyncIterator[list[str]]:
         """User ids as the list shows them, a page at a time: twice when it shows them twice.
 
+        The server says how large its pages are; a smaller one than was asked for hides nobody.
+
         Raises:
-            ApiUnavailable: the list cannot be read to its end.
+            ApiUnavailable: the list cannot be read to its end, or it brings the same page again and again.
         """
-        page, total = 1, 1
-        while (page - 1) * 1000 < total and page < PAGES_AT_MOST:
+        page, shown, total, is_full = 1, 0, 1, True
+        before: list[str] = []
+        while (shown < total or is_full) and page < PAGES_AT_MOST:
             told = await self._read(read_users_page_call(page), users_page)
             if told is None:
                 raise ApiUnavailable("The list of users could not be read.", cure="Start again later.")
-            total = told.pagination.total_records
-            yield [user.user_id for user in told.users]
-            if not told.users:
+            users = [user.user_id for user in told.users]
+            if users and users == before:
+                raise ApiUnavailable(
+                    "The list of users brings the same page again.", cure="Ask the vendor, then start again."
+                )
+            total, shown, before = told.pagination.total_records, shown + len(users), users
+            is_full = len(users) >= max(1, told.pagination.page_size)
+            yield users
+            if not users:
                 return
             page += 1
 
