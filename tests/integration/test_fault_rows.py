@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from connectors.api import ApiClient
 from pipeline.phases import Phase
 from sandbox.server import Sandbox
+from schemas.exchange import Answer, Call
 from tests.delivery.harness import Bench, locations, resources, users
 from tests.integration.conftest import settings_for
 from tests.integration.test_cli_settle import mutating, portfolio, write  # noqa: F401
@@ -65,3 +68,57 @@ def test_a_child_whose_parent_somebody_removed_is_blocked_not_failed(tmp_path: A
         by_hand(api, "DELETE", "/users/user-00002/locations/loc-00002")
         done = Bench(api, tmp_path).deliver({Phase.CREATE_RESOURCES: resources(4)})
         assert {("create_resources", "acknowledged"): 3, ("create_resources", "blocked"): 1} == done.accounted
+
+
+@pytest.fixture
+def contract(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What becomes of the published contract on its way: `status`, and `instead` of its text."""
+    said: dict[str, Any] = {}
+    call = ApiClient.call
+
+    async def changed(self: ApiClient, request: Call) -> Any:
+        answer = await call(self, request)
+        if request.segments[0] == "swagger" and isinstance(answer, Answer) and said:
+            body = said["instead"](answer.body) if "instead" in said else answer.body
+            return replace(answer, status=said.get("status", 200), body=body)
+        return answer
+
+    monkeypatch.setattr(ApiClient, "call", changed)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        ({"status": 404}, "contract_not_published"),
+        ({"status": 503}, "contract_not_published"),
+        ({"instead": lambda _body: b"<html>"}, "contract_not_readable"),
+    ],
+)
+def test_a_contract_that_cannot_be_had_is_noted_and_no_reason_to_stop(
+    meterfeed: Any,
+    api: Sandbox,
+    write: Any,  # noqa: F811
+    contract: dict[str, Any],
+    said: dict[str, Any],
+    note: str,
+) -> None:
+    """DR3: the pinned one holds, and the canary goes first."""
+    contract.update(said)
+    done = meterfeed("sync", *write("a.csv", portfolio(12)), "--json", **settings_for(api)).document
+    assert (0, True) == (done["exit_code"], note in done["notes"])
+    first = next(line for line in api.requests() if line["path"].endswith("/users/batch"))
+    assert 5 == first["count"]
+
+
+def test_a_contract_that_broke_stops_the_run_before_anything_is_sent(
+    meterfeed: Any,
+    api: Sandbox,
+    write: Any,  # noqa: F811
+    contract: dict[str, Any],
+) -> None:
+    """DR2: a path of ours in another case, as it happened in January 2025."""
+    contract["instead"] = lambda body: body.replace(b"/users/locations/batch", b"/users/Locations/batch")
+    ended = meterfeed("sync", *write("a.csv", portfolio(12)), "--json", **settings_for(api))
+    assert (11, 0) == (ended.code, mutating(api))
+    assert "contract changed" in ended.document["error"]["message"]
