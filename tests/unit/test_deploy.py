@@ -1,7 +1,12 @@
 """What can be held of the container, compose and unit files without an engine to build them."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -86,3 +91,29 @@ def test_a_service_of_the_image_starts_a_command_that_exists():
             words = service.get("command", default)
             command = typer.main.get_command(app).commands[words[0]]
             command.make_context(name, list(words[1:])).close()
+
+
+def test_what_the_container_copies_is_enough_to_build_a_wheel_that_runs(tmp_path):
+    builders = pytest.importorskip("hatchling.builders.wheel", reason="no build back end here")
+    source, unpacked = tmp_path / "src", tmp_path / "site"
+    for line in re.findall(r"^COPY (?!--)(.*) \S+$", CONTAINERFILE, re.MULTILINE):
+        for name in line.split():
+            target = source / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+            elif (ROOT / name).exists():
+                shutil.copy(ROOT / name, target)
+    [wheel] = builders.WheelBuilder(str(source)).build(directory=str(tmp_path), versions=["standard"])
+    zipfile.ZipFile(wheel).extractall(unpacked)
+    run = "import flows.cli, schemas; print(schemas.__file__); flows.cli.main(['profile', '--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", run],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(unpacked), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, str(unpacked) in done.stdout) == (0, True), done.stderr
+    assert (unpacked / "data" / "automations.json").is_file()
