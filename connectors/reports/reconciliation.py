@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -449,4 +450,28 @@ def _about(summary: Summary, details: RunDetails) -> list[tuple[str, str]]:
         moved, reported = details.handovers.moved, details.handovers.reported
         about.append(("Meter points handed over", words.number(moved)))
         about.append(("Handovers only reported", words.number(reported)))
+    about += _absent(summary)
     return [(term, text) for term, text in about if text and text != words.NOT_KNOWN]
+
+
+def _absent(summary: Summary) -> list[tuple[str, str]]:
+    """What the exports do not name any more, what was removed of it, and who is back."""
+    told = summary.extra.get("vanished") or {}
+    waiting: Counter[str] = Counter()
+    for counts in told.get("kinds", {}).values():
+        waiting.update(counts["waiting"])
+    return [
+        ("Missing from the export", _by_kind({k: one["missing"] for k, one in told.get("kinds", {}).items()})),
+        ("Not to be removed yet", ", ".join(f"{words.number(n)} {words.WAITS[w]}" for w, n in waiting.items())),
+        ("Removed", _by_kind({k: one["removed"] for k, one in told.get("removals", {}).items()})),
+        ("Removal refused or open", _by_kind(_not_removed(told))),
+        ("Back after removal", _by_kind(summary.extra.get("returning") or {})),
+    ]
+
+
+def _not_removed(told: Mapping[str, Any]) -> dict[str, int]:
+    return {kind: one["planned"] - one["removed"] for kind, one in told.get("removals", {}).items()}
+
+
+def _by_kind(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{words.number(n)} {words.KIND_LABELS[Kind(kind)]}" for kind, n in counts.items() if n)

@@ -33,9 +33,17 @@ GUARD_LABELS = {
     "grew": "More rows than in the last run",
     "creates": "Records to create against the largest earlier run",
     "updates": "Known records that change at once",
-    "deletes": "Records to delete",
+    "deletes": "Records to remove, at most",
+    "removal": "Records to remove, with a person's approval",
     "vanished": "Records that vanished",
 }
+WAITS = {
+    "seen_once": "missing once so far",
+    "has_other_records": "with something that stays",
+    "hands_over": "handing over a meter point first",
+    "unreadable_rows": "perhaps in a row that names nobody",
+}
+"""Why records that vanished are not removed yet (`pipeline/vanishing.py`)."""
 KIND_LABELS = {
     Kind.USER: "users",
     Kind.LOCATION: "locations",

@@ -142,6 +142,10 @@ def test_what_vanished_is_removed_once_a_person_approved_that_very_plan(
     done = company.run("sync", *third, "--delete-vanished", "--approve", stopped["plan_digest"])
     assert (0, ["location", "user"], 40) == (done["exit_code"], company.deletes(), company.users())
     assert 1 == done["vanished"]["removals"]["user"]["removed"]
+    page = Path(done["artifacts"]["report"]).read_text(encoding="utf-8")
+    assert ["Removed", "Missing from the export"] == [
+        word for word in ("Removed", "Missing from the export", "Back after removal") if word in page
+    ]
     assert 1 == done["records"]["user"]["created"]
 
 
