@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,27 @@ from sandbox.effects import Cause
 from sandbox.exchange import Answer
 from sandbox.records import Location, User
 from schemas.profile import GuardsSection
-from tests.delivery.harness import locations, resources, users
+from tests.delivery import harness
 from tests.delivery.virtual import Ended, VirtualBench
 
 STORIES = Path(__file__).parent / "stories"
-Plan = Mapping[Phase, pl.DataFrame | list[pl.DataFrame]]
+
+
+class Made:
+    """Records that are made when a scene is played: whoever imports this module does not start Polars."""
+
+    def __init__(self, make: Callable[..., pl.DataFrame], *arguments: Any) -> None:
+        self._make = make
+        self._arguments = arguments
+
+    def __call__(self) -> pl.DataFrame:
+        return self._make(*self._arguments)
+
+
+Plan = Mapping[Phase, Made | list[Made]]
+users, locations, resources = (
+    partial(Made, make) for make in (harness.users, harness.locations, harness.resources)
+)
 
 USERS: Plan = {Phase.CREATE_USERS: users(40)}
 PLACES: Plan = {Phase.CREATE_USERS: users(12), Phase.CREATE_LOCATIONS: locations(12)}
@@ -39,7 +56,7 @@ EVERYTHING: Plan = {
     Phase.CREATE_USERS: users(12),
     Phase.CREATE_LOCATIONS: locations(12),
     Phase.CREATE_RESOURCES: resources(8),
-    Phase.CREATE_VEHICLES: resources(12, "Vehicle").tail(3),
+    Phase.CREATE_VEHICLES: Made(lambda: harness.resources(12, "Vehicle").tail(3)),
 }
 UNREADABLE = {"kind": "unavailable-503", "on": "read", "after": 1.25}
 """From the second batch on, reads bring nothing."""
@@ -110,8 +127,12 @@ SCENES: dict[str, Scene] = {
     "a single record goes alone": Scene({Phase.CREATE_USERS: users(1)}),
     "chunks are filled across partitions": Scene({Phase.CREATE_USERS: [users(7), users(7, 7), users(7, 14)]}),
     "many singles share intents": Scene(
-        {Phase.CREATE_USERS: users(1), Phase.CREATE_VEHICLES: (
-            resources(401, "Vehicle").with_columns(pl.lit("user-00000").alias("user_id")))}
+        {
+            Phase.CREATE_USERS: users(1),
+            Phase.CREATE_VEHICLES: Made(
+                lambda: harness.resources(401, "Vehicle").with_columns(pl.lit("user-00000").alias("user_id"))
+            ),
+        }
     ),
     "requests name nobody when told not to": Scene(USERS, settings={"trace": False}),
     "four at once": Scene({Phase.CREATE_USERS: users(120)}, settings={"concurrency": 4, "chunk": 5}),
@@ -142,6 +163,9 @@ SCENES: dict[str, Scene] = {
         OF_ONE,
         api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read"}),
         then=(api(rules={"reject_ids": ["user-00000"]}),),
+    ),
+    "pages in the way of recovering": Scene(
+        USERS, api(fault("dropped", at=[2]), UNREADABLE), then=(api({"kind": "login-page", "on": "read"}),)
     ),
     "recovering sends nothing": Scene(
         USERS, api(fault("dropped", at=[2]), UNREADABLE), then=(api(),), recover_only=True
@@ -241,7 +265,11 @@ def test_every_story_is_played() -> None:
 
 
 def played(scene: Scene, folder: Path) -> list[str]:
-    bench = VirtualBench(folder, scene.plan, scene.api, **scene.settings)
+    plan = {
+        phase: [one() for one in made] if isinstance(made, list) else made()
+        for phase, made in scene.plan.items()
+    }
+    bench = VirtualBench(folder, plan, scene.api, **scene.settings)
     try:
         scene.before(bench.core)
         told = [story(bench.start())]

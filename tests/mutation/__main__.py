@@ -89,7 +89,8 @@ def configure(copy: Path, path: str, tests: list[str]) -> None:
         "pytest_add_cli_args": "\n" + "\n".join(PYTEST),
         "track_dependencies": "false",
         "use_setproctitle": "false",
-        # Threads of Polars do not survive a fork: the server forks before any exists.
+        # Threads of Polars do not survive a fork: the server forks before any exists, so the modules of the
+        # tests must not start any when they are collected.
         "process_isolation": "forkserver",
     }
     with (copy / "setup.cfg").open("w") as file:
