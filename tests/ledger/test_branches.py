@@ -1,0 +1,255 @@
+"""What the ledger does in its rarer moments; on SQLite, where nothing else is said."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from connectors.ledger import lock, open_ledger, store
+from connectors.ledger import tables as t
+from connectors.ledger.frames import from_bytes, to_bytes
+from connectors.ledger.journal import Journal
+from connectors.ledger.mark import Mark, write_mark
+from connectors.ledger.migrations import COPY_SUFFIX, _copy
+from connectors.ledger.moving import target_problem
+from connectors.ledger.store import ConnectionLost, read_ledger, storage_trouble
+from schemas.errors import BusyError, StorageError
+from schemas.ledger import SourceRow, State
+from tests.ledger.conftest import IDENTITY, begun, draft, manifest
+
+
+@pytest.fixture
+def ledger(sqlite_url, tmp_path):
+    (tmp_path / "sqlite").mkdir()
+    with open_ledger(sqlite_url, identity=IDENTITY, now=1.0) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("page", [b"", b"no page", b"ARROW1 and then nothing", to_bytes(manifest("a"))[:600]])
+def test_a_damaged_page_is_storage_trouble(page):
+    with pytest.raises(StorageError, match="page that cannot be read"):
+        from_bytes(page)
+
+
+# ------------------------------------------------------------------ the lock
+@pytest.mark.parametrize("then", ["gone", "another"])
+def test_a_lock_file_that_is_replaced_while_it_is_locked_locks_nothing(then, tmp_path, monkeypatch):
+    path = tmp_path / "ledger.lock"
+    real = fcntl.flock
+
+    def flock(descriptor, how):
+        real(descriptor, how)
+        path.unlink()
+        if then == "another":
+            path.touch()
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    with pytest.raises(BusyError, match="replaced"), lock.file_lock(path):
+        raise AssertionError("it is held by nobody")
+
+
+def test_a_lock_file_that_cannot_be_made_is_storage_trouble(tmp_path):
+    with (
+        pytest.raises(StorageError, match=r"ledger\.lock cannot be opened"),
+        lock.file_lock(tmp_path / "no" / "ledger.lock"),
+    ):
+        raise AssertionError("it is held by nobody")
+
+
+# ------------------------------------------------------------------ files beside it
+def test_a_mark_that_cannot_be_written_is_storage_trouble(tmp_path):
+    (tmp_path / "file").touch()
+    fields = dict.fromkeys(Mark.__dataclass_fields__, 1)
+    with pytest.raises(StorageError, match=r"mark\.json could not be written"):
+        write_mark(tmp_path / "file" / "mark.json", Mark(**fields))
+
+
+def test_a_copy_that_cannot_be_made_leaves_nothing(sqlite_url, ledger, tmp_path):
+    with pytest.raises(StorageError, match="could not be copied"):
+        _copy(ledger.path, tmp_path / "nowhere" / "copy")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("not a url", "is not an SQLAlchemy URL"),
+        ("mysql://h/db", "must be an SQLAlchemy URL of sqlite or postgresql"),
+        ("postgresql://u:secret@h/db", "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD"),
+        ("postgresql://u@h/db", None),
+        ("sqlite:////tmp/x", None),
+    ],
+)
+def test_the_target_of_a_move_is_looked_at_before_anything_is_done(url, problem):
+    assert problem == target_problem(url)
+
+
+# ------------------------------------------------------------------ looking
+def test_there_is_nothing_to_read_before_the_first_run(sqlite_url, tmp_path):
+    assert read_ledger(sqlite_url) is None
+    (tmp_path / "sqlite").mkdir()
+    (tmp_path / "sqlite" / "ledger.sqlite").touch()
+    reader = read_ledger(sqlite_url)
+    assert ([], None) == (reader.runs(), reader.describe())
+    reader.close()
+
+
+def test_a_database_without_a_version_is_no_ledger(ledger):
+    with ledger.engine.begin() as connection:
+        connection.execute(t.meta.delete().where(t.meta.c.key == "schema_version"))
+    with pytest.raises(StorageError, match="no ledger"):
+        ledger.describe()
+
+
+def test_any_other_trouble_of_the_library_is_storage_trouble_without_its_words():
+    with pytest.raises(StorageError, match=r"could not be used: CompileError\.$"), storage_trouble():
+        raise sa.exc.CompileError("kanari")
+
+
+def test_sources_are_replaced_by_what_is_noted_last(ledger):
+    run = begun(ledger)
+    rows = [SourceRow(0, "a.csv", "s1", 10, 2), SourceRow(1, "b.csv", "s2", 20, None)]
+    ledger.note_sources(run, rows)
+    assert rows == ledger.sources(run)
+    ledger.note_sources(run, [])
+    assert [] == ledger.sources(run)
+
+
+def test_a_newer_plan_takes_the_place_of_what_was_never_sent(ledger):
+    run = begun(ledger)
+    ledger.hold([draft(run, "a")], state=State.PLANNED, reason="test")
+    ledger.hold([draft(run, "b", start=1)], state=State.BLOCKED, reason="test")
+    [sent] = ledger.intend([draft(run, "c", start=2)], now=3.0)
+    ledger.supersede(run)
+    assert {State.SUPERSEDED: 2, State.IN_FLIGHT: 1} == _states(ledger)
+    assert [State.IN_FLIGHT] == ledger.moves(sent.chunk_seq)
+
+
+def _states(ledger):
+    with ledger.engine.connect() as connection:
+        rows = connection.execute(sa.select(t.chunk.c.state, sa.func.count()).group_by(t.chunk.c.state)).all()
+    return {State(state): n for state, n in rows}
+
+
+def test_the_moves_of_a_child_begin_with_those_of_its_parent(ledger):
+    from schemas.ledger import Leaf
+
+    [parent] = ledger.intend([draft(begun(ledger), "a", "b")], now=3.0)
+    leaves = [Leaf(manifest("a"), State.ACKNOWLEDGED), Leaf(manifest("b"), State.REJECTED, "no")]
+    [_, refused] = ledger.split(parent.chunk_seq, leaves, now=4.0, verdict="refused")
+    assert ["in_flight", "split", "rejected"] == ledger.moves(refused.chunk_seq)
+
+
+# ------------------------------------------------------------------ holdings
+def merged(held: pl.DataFrame | None, fresh: pl.DataFrame) -> pl.DataFrame:
+    fresh = fresh.select("id", "bucket")
+    return fresh if held is None or not held.height else pl.concat([held, fresh])
+
+
+def test_many_buckets_are_folded_in_stretches(ledger, monkeypatch):
+    monkeypatch.setattr(store, "_ABSORB_BATCH", 3)
+    run = begun(ledger)
+    for number in range(5):
+        made = draft(run, f"a{number}", f"b{number}", start=2 * number)
+        made = type(made)(
+            run,
+            "create_users",
+            0,
+            2 * number,
+            2 * number + 2,
+            made.manifest.with_columns(pl.lit(number).alias("bucket").cast(made.manifest.schema["bucket"])),
+        )
+        [chunk] = ledger.intend([made], now=3.0)
+        ledger.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=4.0, status=201, verdict="applied")
+    assert 10 == ledger.absorb({"create_users": ("user", merged)})
+    with ledger.engine.connect() as connection:
+        assert [2] * 5 == connection.execute(
+            sa.select(t.holding.c.n).order_by(t.holding.c.bucket)
+        ).scalars().all()
+
+
+def test_a_page_of_holdings_is_replaced_and_an_empty_one_is_none(ledger):
+    page = manifest("a", bucket=3).select("id", "bucket")
+    ledger.store_holdings("user", 3, page)
+    ledger.store_holdings("user", 3, pl.concat([page, page]))
+    with ledger.engine.connect() as connection:
+        assert [2] == connection.execute(sa.select(t.holding.c.n)).scalars().all()
+    ledger.store_holdings("user", 3, page.clear())
+    with ledger.engine.connect() as connection:
+        assert [] == connection.execute(sa.select(t.holding.c.n)).scalars().all()
+
+
+def test_erasing_a_user_leaves_everybody_else_and_no_copy(ledger):
+    [chunk] = ledger.intend([draft(begun(ledger), "a", "b")], now=3.0)
+    ledger.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=4.0, status=201, verdict="applied")
+    copy = ledger.path.with_name(f"{ledger.path.name}{COPY_SUFFIX}1")
+    copy.touch()
+    assert 1 == ledger.redact("a")
+    assert 0 == ledger.redact("nobody")
+    assert not copy.exists()
+    [kept] = ledger.chunks(states=[State.ACKNOWLEDGED])
+    assert ["erased", "b"] == kept.manifest["user_id"].to_list()
+
+
+# ------------------------------------------------------------------ the journal
+def run(ledger, scenario):
+    async def inside():
+        async with Journal(ledger) as journal:
+            return await scenario(journal)
+
+    return asyncio.run(inside())
+
+
+def test_a_journal_nobody_used_ends_as_well(ledger):
+    async def nothing(_journal):
+        return "ended"
+
+    assert "ended" == run(ledger, nothing)
+
+
+def test_of_several_operations_only_the_failing_one_fails(ledger):
+    def fails():
+        raise ValueError("no")
+
+    async def three(journal):
+        return await asyncio.gather(
+            journal(begun, ledger), journal(fails), journal(begun, ledger), return_exceptions=True
+        )
+
+    first, failed, second = run(ledger, three)
+    assert isinstance(failed, ValueError)
+    assert {first, second} == {row.run_seq for row in ledger.runs()}
+
+
+def test_when_the_connection_was_lost_nothing_is_tried_again(ledger):
+    tried = []
+
+    def lost():
+        tried.append(1)
+        raise ConnectionLost("gone")
+
+    async def two(journal):
+        return await asyncio.gather(journal(lambda: tried.append(0)), journal(lost), return_exceptions=True)
+
+    ended = run(ledger, two)
+    assert [ConnectionLost, ConnectionLost] == [type(one) for one in ended]
+    assert [0, 1] == tried
+
+
+def test_a_caller_that_goes_away_does_not_take_its_operation_along(ledger):
+    async def leaving(journal):
+        waiting = asyncio.ensure_future(journal(begun, ledger))
+        await asyncio.sleep(0)
+        for _, done in journal._waiting:
+            done.cancel()
+        waiting.cancel()
+        return await asyncio.gather(journal(begun, ledger), waiting, return_exceptions=True)
+
+    stayed, left = run(ledger, leaving)
+    assert isinstance(left, asyncio.CancelledError)
+    assert 2 == len(ledger.runs())
+    assert stayed in {row.run_seq for row in ledger.runs()}
