@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from connectors.api.rate import LeasedTurns
+from pipeline.crew import Crew
 from pipeline.phases import Phase
-from pipeline.sharing import steps_of
-from schemas.errors import ApiUnavailable, GuardError
-from schemas.sharing import trouble_from_text, trouble_to_text
+from pipeline.ports import World
+from pipeline.sharing import _Lease, steps_of
+from schemas.errors import ApiUnavailable, GuardError, StorageError
+from schemas.sharing import Claim, ClaimLost, trouble_from_text, trouble_to_text
 
 
 def names(sizes: dict[Phase, int]) -> list[list[str]]:
@@ -108,3 +110,64 @@ def test_turns_that_were_not_taken_in_time_are_not_saved_up():
 
     moments = asyncio.run(after_a_break())
     assert moments[-1] - moments[0] >= 0.28
+
+
+class Renewing:
+    """A ledger that answers renewals as told: True, False, or an error."""
+
+    def __init__(self, *answers: bool | Exception) -> None:
+        self.answers = list(answers)
+
+    def renew(self, _claim: Claim, *, seconds: float) -> bool:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def lease_after(moments: int, *answers: bool | Exception) -> tuple[_Lease, Clock]:
+    """A lease of 60 seconds after so many renewals, fifteen seconds apart."""
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+        clock.now += seconds
+
+    async def durable(operation, *arguments, **named):
+        return operation(*arguments, **named)
+
+    world = World(now=lambda: 0.0, monotonic=lambda: clock.now, sleep=sleep, random=lambda: 0.5)
+    crew = Crew(Renewing(*answers), durable, None, "anna")  # type: ignore[arg-type]  # what a lease uses of it
+    lease = _Lease(crew, Claim(1, 1, 0, -1), world, 60.0, good_until=60.0)
+
+    async def live() -> None:
+        keeping = asyncio.create_task(lease.keep())
+        while clock.now < 15.0 * moments and not keeping.done():
+            await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+    asyncio.run(live())
+    return lease, clock
+
+
+def test_a_lease_that_is_renewed_lasts():
+    lease, clock = lease_after(20, True)
+    assert clock.now >= 300.0
+    assert not lease.is_over()
+
+
+def test_nothing_is_sent_under_a_lease_that_could_not_be_renewed_in_time():
+    lease, clock = lease_after(3, StorageError("The database is away."))
+    assert (False, False) == (lease.lost, lease.is_over())
+    clock.now = 60.0
+    assert lease.is_over()
+    lease, clock = lease_after(20, StorageError("Away for a moment."), True)
+    assert not lease.is_over()
+
+
+def test_a_lease_is_over_when_the_claim_is_lost_or_the_run_is_ending():
+    lost, _ = lease_after(3, ClaimLost())
+    assert (True, True) == (lost.lost, lost.is_over())
+    ending, _ = lease_after(3, False)
+    assert (False, True) == (ending.lost, ending.is_over())
