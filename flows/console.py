@@ -225,7 +225,7 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
     if tables:
         yield Columns(tables, padding=(0, 6))
         yield ""
-    if summary.violations or summary.warnings:
+    if summary.violations or summary.warnings or summary.extra.get("unreadable_reasons"):
         yield _rules_table(summary)
         yield ""
     yield from _lines(summary)
@@ -396,6 +396,7 @@ def _rules_table(summary: Summary) -> Table:
     table.add_column(justify="right")
     table.add_column()
     for title, counted in (
+        ("unreadable rows by reason", summary.extra.get("unreadable_reasons") or {}),
         ("quarantined rows by broken rule", summary.violations),
         ("warnings", summary.warnings),
     ):

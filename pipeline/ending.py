@@ -325,6 +325,7 @@ def put_aside(
     summary = replace(
         _with_rows(start, judged),
         extra={
+            "unreadable_reasons": _reasons(judged),
             "plan_digest": plan.digest,
             "plan": {kind.value: _changes(plan, kind) for kind in Kind},
             "handovers": {"moved": plan.handovers_moved, "reported": plan.handovers_reported},
@@ -429,6 +430,7 @@ def _with_rows(start: Summary, judged: Judged) -> Summary:
         rows=tally.counts(),
         violations=dict(sorted(tally.violations.items())),
         warnings=dict(sorted(tally.warnings.items())),
+        extra={**start.extra, "unreadable_reasons": _reasons(judged)},
         normalised=dict(sorted(tally.normalised.items())),
         records={kind: RecordCounts() for kind in Kind},
     )
@@ -440,6 +442,14 @@ def _test_area_notes(environment: str, quality: QualityFigures) -> list[str]:
     if environment != "production" or not inside:
         return []
     return [IN_TEST_AREA.format(count=f"{inside:,} customer{'s' if inside > 1 else ''}")]
+
+
+def _reasons(judged: Judged) -> dict[str, int]:
+    """Why rows could not be read, with the rows."""
+    found: Counter[str] = Counter()
+    for frame in judged.unreadable:
+        found.update(dict(frame.group_by("reason").agg(pl.col("lines").sum()).iter_rows()))
+    return {str(reason): int(rows) for reason, rows in sorted(found.items())}
 
 
 def _ended(summary: Summary, found: set[Exit], trouble: MeterfeedError | None, world: World) -> Summary:

@@ -126,6 +126,11 @@ class _Proposer:
         self.coordinates: tuple[Finding, tuple[str, str]] | None = None
 
     def proposal(self) -> Proposal:
+        if not self.look.rows.height:
+            self.questions.append(
+                "No row could be read, so this rests on the headers alone: is there a file with rows? A quote that "
+                "opens and never closes swallows all of them."
+            )
         self._find_meter_points()
         self._find_country()
         self._find_coordinates()
@@ -218,6 +223,9 @@ class _Proposer:
 
     def _meter_points_by_header(self) -> None:
         for column in self._named("meter_point"):
+            if not column.values.len():
+                self._take("meter_point", column, GUESS, "By its header; it holds no value.")
+                return
             self._take("meter_point", column, GUESS, "By its header; its values fit no scheme we know.")
             self.questions.append(
                 f'The values of "{column.header}" fit no scheme of meter point ids: are they meter point ids, and '

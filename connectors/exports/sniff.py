@@ -32,6 +32,12 @@ _SINGLE_BYTE: Final = ("cp1252", "cp865", "cp850", "mac-roman")
 """In order of preference where two read the sample equally well; latin-1 is cp1252 but for control signs."""
 
 _LETTERS: Final = frozenset("æøåÆØÅäöÄÖüÜßéÉèÈëàáóőšŠžŽôêñçőíúÁ§°´–—’“”€")
+_NO_TABLES: Final = re.compile(
+    r"\s*(?:(?P<html><!doctype html|<html)|(?P<xml><\?xml)|(?P<json>[\[{]\s*[\"{\[])|(?P<pdf>%PDF-))",
+    re.IGNORECASE,
+)
+_CALLED: Final = {"html": "a web page", "xml": "XML", "json": "JSON", "pdf": "a PDF"}
+"""What comes instead of an export when something went wrong before."""
 _FOOTERS: Final = re.compile(
     r"^\W*(sum|total|totalt|totals|i alt|antall|antal|summa|yhteensä|summe|gesamt|anzahl|rows|rader|count|end|slutt)\b",
     re.IGNORECASE,
@@ -123,6 +129,11 @@ def _csv_look(stored: bytes, name: str, match: str, kind: Container, entries: tu
     is_whole = len(stored) <= SAMPLE_BYTES
     encoding = _encoding(stored)
     text = stored.decode(encoding.value, "replace").removeprefix("\ufeff")
+    if (other := _NO_TABLES.match(text)) is not None:
+        raise ExportError(
+            f"{name} begins like {_CALLED[other.lastgroup or '']}, not like a table.",
+            cure="Fetch or export it again; perhaps the server sent an error page instead of the file.",
+        )
     newline = None if "\n" in text or "\r" not in text else "\r"
     line_end = newline or "\n"
     open_end = is_whole and not text.endswith((line_end, "\x1a"))

@@ -301,3 +301,17 @@ def test_what_a_quality_run_finds_names_no_value_and_every_row(meterfeed, tmp_pa
     assert (None, None, 0) == tuple(
         done["records"][kind]["planned"] for kind in ("user", "location", "vehicle")
     )
+
+
+def test_the_account_says_why_rows_could_not_be_read(meterfeed, tmp_path):
+    from tests.integration.test_cli_settle import HEADER, PROFILE, portfolio
+
+    export, profile = tmp_path / "kunder.csv", tmp_path / "p.toml"
+    export.write_text(
+        HEADER + "".join([*portfolio(9), "K1;A1\n", "K2;A2\n", "K3;x\x00;;;;;\n"]), encoding="utf-8"
+    )
+    profile.write_text(PROFILE.format(name="p", kind="full"), encoding="utf-8")
+    done = meterfeed("quality", export, "--profile", profile, "--json").document
+    assert {"too_few_fields": 2, "nul_byte": 1} == done["unreadable_reasons"]
+    told = meterfeed("quality", export, "--profile", profile).out
+    assert told.index("unreadable rows by reason") < told.index("too_few_fields")

@@ -146,6 +146,15 @@ def test_ids_that_are_no_ids_any_more_are_asked_about(of):
     assert any("still whole" in question for question in proposal.questions)
 
 
+@pytest.mark.parametrize("rows", ["", '"K1;1\nK2;2\nK3;3\n'])
+def test_a_file_without_readable_rows_is_asked_about_and_nothing_is_said_of_its_values(tmp_path, rows):
+    (tmp_path / "x.csv").write_text("Kundenr;MålepunktID\n" + rows, encoding="utf-8")
+    proposal = propose(look_at(str(tmp_path / "x.csv")), name="x", reference=load_reference())
+    assert "No row could be read" in proposal.questions[0]
+    assert not any("still whole" in question for question in proposal.questions)
+    assert proposal.sureness is Sureness.GUESS
+
+
 # ------------------------------------------------------------------ coordinates
 def places(
     count: int, code: str, south: float, north: float, west: float, east: float

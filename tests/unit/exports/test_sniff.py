@@ -59,6 +59,27 @@ def test_one_column_is_a_guess(look):
     assert (found.separator.sureness, found.headers) == (Sureness.GUESS, ("Kundenr",))
 
 
+@pytest.mark.parametrize(
+    ("stored", "called"),
+    [
+        ("<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        ("\n <HTML><p>Logg inn</p>", "a web page"),
+        ('{"error": "expired"}', "JSON"),
+        ('[{"a": 1}]', "JSON"),
+        ('<?xml version="1.0"?><Error/>', "XML"),
+        ("%PDF-1.7\n1 0 obj\n", "a PDF"),
+    ],
+)
+def test_what_comes_instead_of_an_export_is_called_by_its_name(look, stored, called):
+    with pytest.raises(ExportError, match=f"begins like {called}"):
+        look(stored)
+
+
+@pytest.mark.parametrize("header", ["<tag>;b", "{x};b", "[1];b", "html;b"])
+def test_odd_headers_are_still_headers(look, header):
+    assert header.split(";")[0] == look(f"{header}\n1;2\n").headers[0]
+
+
 def test_lines_before_the_header_are_skipped(look):
     assert look("Rapport for januar\n\n" + ROWS).header_line == 3
     assert look("sep=;\n" + ROWS).header_line == 1
