@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.rules import BETWEEN_ROWS, RULES
 from tests.corpus.test_corpus import CSV, PARQUET
 
 TESTS = Path(__file__).parents[1]
@@ -71,6 +72,35 @@ DAMAGES = {
     "the encoding of the machine, a byte order mark": ("CS3 cp1252 declared", "CS1 byte order mark"),
     "cells that are formulas": ("CS15 ",),
 }
+
+
+COORDINATE_CHECKS = {
+    "1 unparsable, NaN, infinite": "coordinates_are_numbers",
+    "2 one half only": "coordinates_come_in_pairs",
+    "3 out of range": "coordinates_are_within_range",
+    "4 metres where degrees are declared": "coordinates_are_degrees_not_metres",
+    "4 degrees where metres are declared": "coordinates_are_metres_not_degrees",
+    "5 zero": "coordinates_are_not_zero",
+    "6 swapped": "coordinates_are_not_swapped",
+    "7 a flipped sign": "coordinates_have_the_right_signs",
+    "8 outside the country": "coordinates_lie_in_the_country",
+    "8 off the coast": "coordinates_lie_on_land",
+    "9 the middle of a country": "coordinates_are_not_the_centre_of_the_country",
+    "9 one point shared by many": "coordinates_are_shared_by_few_customers",
+    "10 few decimals": "coordinates_have_four_decimals",
+    "11 the same number twice": "coordinates_are_not_a_placeholder",
+    "11 whole degrees": "coordinates_are_not_whole_degrees",
+}
+"""The checks worth having, but for three that are no rule about a row: 12 (how numbers are written) is what
+`coordinates_are_numbers` reads by, 13 is the column alarm, and 14, more decimals than mean anything, is rounded off
+when sent."""
+
+
+@pytest.mark.parametrize("check", COORDINATE_CHECKS)
+def test_every_check_of_coordinates_is_a_rule_with_a_page(check: str) -> None:
+    name = COORDINATE_CHECKS[check]
+    assert name in {rule.name for rule in (*RULES, *BETWEEN_ROWS)}
+    assert f"`{name}`" in (TESTS.parent / "docs" / "rules.md").read_text(encoding="utf-8")
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,3 +162,18 @@ def test_a_corrected_meter_joins_the_good_ones_of_its_location(meterfeed, api, w
     assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
     assert sorted([gsrn(3), gsrn(900)]) == sorted(location_of(api, 3)["meterPointIds"])
     assert 61.51234 == location_of(api, 3)["coordinates"]["latitude"]
+
+
+def test_everything_a_run_writes_is_ours_alone_whatever_the_umask(meterfeed, api, write, tmp_path):
+    before = os.umask(0)
+    try:
+        arguments = write("kunder.csv", [*portfolio(GOOD), BROKEN])
+        first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+        mended = mend(first["artifacts"]["correction"], tmp_path / "correction.csv", latitude("61,5"))
+        meterfeed("sync", mended, *arguments[1:], "--json")
+        meterfeed("report", "--json")
+    finally:
+        os.umask(before)
+    written = list((tmp_path / "runs").rglob("*"))
+    assert {"quarantine.parquet", "corrects.parquet", "index.html"} <= {path.name for path in written}
+    assert [] == [path.name for path in written if path.lstat().st_mode & 0o077 and not path.is_symlink()]
