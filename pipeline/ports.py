@@ -295,6 +295,10 @@ class LedgerBook(Ledger, Protocol):
         """What the API is believed to hold for users in `buckets`."""
         ...
 
+    def holding_counts(self) -> dict[str, int]:
+        """Records believed to be held, by kind."""
+        ...
+
     def store_holdings(self, kind: str, bucket: int, page: pl.DataFrame) -> None:
         """Replace one page of holdings."""
         ...

@@ -129,6 +129,7 @@ async def _load(order: Order, ports: Ports, session: Session, opened: Opened, jo
         except MeterfeedError as error:
             shelf.drop_spool()  # half a spool serves nobody, and a full disk wants the room
             return await session.finish(run, stopped(start, error, shelf, ports.world))
+        await session.note_strangers(made)
         put_aside(start, judged, made, checks, opened, shelf, session, run)
         approved = order.approve == made.digest
         if approved:

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.contract import PINNED, compare, shape_of
-from pipeline.delivery.answers import MalformedAnswer, parse
+from pipeline.delivery.answers import MalformedAnswer, parse, users_page
 from pipeline.delivery.books import Tally
 from pipeline.delivery.pace import Learned
 from pipeline.delivery.sender import Sender
@@ -40,6 +40,7 @@ LEARNED = "learned"
 """The fact under which the ledger keeps what was learned of the API's limits."""
 LEDGER_BYTES = 300
 """Of a record, in the ledger, at most: measured 160, and 230 for a row of a first load."""
+UNREACHABLE = "api_unreachable_at_start"
 SETTLED = "settled"
 SENDING = "sending"
 PLANNED = "planned"
@@ -96,7 +97,7 @@ class Session:
             await self.api.sign_in()
             await self._check_contract()
         except ApiUnavailable:
-            self.warnings.append("api_unreachable_at_start")
+            self.warnings.append(UNREACHABLE)
 
     async def _check_contract(self) -> None:
         answer = await self.api.call(Call("GET", ("swagger", "Partner", "swagger.json")))
@@ -246,6 +247,27 @@ class Session:
     async def approve(self, run: RunRow, digest: str) -> None:
         """Write down that a person let this very plan through."""
         await self.durable(lambda: self.ledger.change_run(run.run_seq, approved=digest))
+
+    async def note_strangers(self, plan: Plan) -> None:
+        """Say so when the API holds users that the ledger does not know: it is not the newest, or not alone.
+
+        Asked once, and only before users are created. It stops nothing: others may load the same tenant.
+        """
+        if not plan.phase_sizes.get(Phase.CREATE_USERS) or UNREACHABLE in self.warnings:
+            return
+        known = (await self.durable(self.ledger.holding_counts)).get(Kind.USER.value, 0)
+        try:
+            answer = await self.api.call(Call("GET", ("users",), query={"page": "1", "pageSize": "1"}))
+            if not isinstance(answer, Answer) or answer.status != 200:
+                return
+            held = users_page(answer.body).pagination.total_records
+        except (ApiUnavailable, MalformedAnswer):
+            return  # whoever sends next will hear of it
+        if held > known:
+            self.warnings.append(
+                f"The API holds {held - known} users that the ledger does not know. If nobody else loads this tenant, "
+                "the ledger is not the newest: stop, and run `meterfeed adopt`."
+            )
 
     # ------------------------------------------------------------ sending
     async def begin_sending(self, run: RunRow) -> None:

@@ -196,6 +196,24 @@ def test_a_ledger_that_is_gone_is_not_begun_again_by_itself(meterfeed, api, writ
     assert "adopt" in gone["error"]["cure"]
 
 
+def strangers(document) -> list[str]:
+    return [note for note in document["notes"] if "that the ledger does not know" in note]
+
+
+def test_users_that_the_ledger_does_not_know_are_told_of_before_more_are_created(
+    meterfeed, api, write, tmp_path
+):
+    """LE3, CO2: nothing beside the ledger says that it is old, or somebody else loads the same tenant."""
+    first = meterfeed("sync", *write("a.csv", portfolio(20)), "--json", **settings_for(api)).document
+    second = meterfeed("sync", *write("b.csv", portfolio(25)), "--json").document
+    assert [[], []] == [strangers(first), strangers(second)]
+    shutil.rmtree(tmp_path / "runs")
+    blind = meterfeed("sync", *write("c.csv", portfolio(30)), "--json")
+    [note] = strangers(blind.document)
+    assert "25 users" in note
+    assert {1} == set(created(api).values())
+
+
 # ------------------------------------------------------------------ relink
 def test_a_tenant_that_moved_to_another_address_is_relinked(meterfeed, api, write):
     arguments = write("a.csv", portfolio(20))
@@ -302,7 +320,7 @@ def test_the_same_run_tells_the_same_on_both_databases(meterfeed, write, postgre
                 ]
     for on_sqlite, on_postgres in zip(*told, strict=True):
         if isinstance(on_sqlite, pl.DataFrame):
-            assert_frame_equal(on_sqlite, on_postgres)
+            assert_frame_equal(on_sqlite.sort(pl.all()), on_postgres.sort(pl.all()))
         else:
             assert on_sqlite == on_postgres
 
