@@ -21,7 +21,6 @@ import polars as pl
 
 from pipeline.delivery.readback import Found, Reader
 from pipeline.ending import summary_of
-from pipeline.identity import Identity
 from pipeline.job import fingerprint
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket, bucket_of, user_key
@@ -162,9 +161,8 @@ def _found(ledger: LedgerBook) -> pl.DataFrame:
 
 def _remote(session: Session, order: Order) -> Remote:
     profile = order.profiles[0] if order.profiles else None
-    identity = Identity(session.ports.key, profile.identity.ids if profile else "hmac")
     throttle = Throttle(session.ports.world, order.rate or OWN_RATE)
-    return Remote(session.wire(), identity, profile.name if profile else "", throttle.turn)
+    return Remote(session.wire(), session.identity(), profile.name if profile else "", throttle.turn)
 
 
 # ------------------------------------------------------------------ the list of users

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.remote import Throttle
 from sandbox.semantics import Semantics
 from sandbox.server import Sandbox
 from tests.integration.conftest import ROOT, settings_for
@@ -119,19 +120,24 @@ def test_the_rate_is_capped_by_the_commands_own_limit(
     write: Any,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The sum of the waits, not the clock on the wall, is what is asked for."""
-    waited: list[float] = []
+    """Every request waits for its turn, at the rate of the command line."""
+    turns: list[float] = []
+    made = Throttle.__init__
 
-    async def turn(self: Any) -> None:
-        now = self._world.monotonic()
-        self._next = max(self._next, now - 1.0) + self._gap
-        waited.append(self._next - now)
+    def counted(self: Throttle, world: Any, rate: float) -> None:
+        made(self, world, rate)
+        turns.append(rate)
+
+    async def turn(_self: Throttle) -> None:
+        turns.append(1.0)
 
     meterfeed("sync", *write("a.csv", portfolio(30)), "--json", **settings_for(api))
+    monkeypatch.setattr("pipeline.reconciling.Throttle.__init__", counted)
     monkeypatch.setattr("pipeline.reconciling.Throttle.turn", turn)
+    seen = len(api.requests())
     meterfeed("reconcile", "--users", "all", "--rate", "5", "--json")
-    assert 60 <= len(waited)
-    assert waited[-1] > 5.0  # sixty requests at five a second, a second's worth of them at once
+    reads = [line for line in api.requests()[seen:] if line["method"] == "GET" and "/users" in line["path"]]
+    assert [5.0] + [1.0] * len(reads) == turns
 
 
 def test_users_that_left_the_ledger_s_sight_are_named_unexpected_only_when_they_are_there(

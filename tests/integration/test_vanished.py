@@ -171,10 +171,12 @@ def test_two_exports_must_be_twenty_hours_apart(
     assert due == plan["plan"]["user"]["delete"]
 
 
-def test_the_same_export_read_again_a_day_later_proves_nothing_new(company: Company, clock: Clock) -> None:
-    """DE6: what counts is when these bytes were first read."""
+def test_an_export_read_again_a_day_later_is_as_old_as_it_was(company: Company, clock: Clock) -> None:
+    """DE6: what counts is when these bytes were first read; two exports of one hour are no day apart."""
     company.run("sync", *company.export(portfolio(40)))
-    second = company.export(portfolio(39))
+    company.run("sync", *company.export(portfolio(39)))
+    clock.go_on(1)
+    second = company.export(portfolio(39)[::-1])
     company.run("sync", *second)
     clock.go_on(48)
     plan = company.run("plan", *second, "--delete-vanished")
