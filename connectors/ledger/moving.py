@@ -115,6 +115,7 @@ def _was_marked(source: Ledger, place: str) -> bool:
             return True
         check_in_force(connection)
         migrate(connection, found_version(connection), source.path)
+        connection.execute(t.claim.delete())  # workers of a run that died must not write behind the copy
         return False
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from connectors.ledger import open_ledger
 from connectors.ledger.claims import MOST_LOST, SharedLedger, join_ledger
+from connectors.ledger.moving import move_ledger
 from connectors.ledger.store import Ledger
 from schemas.errors import GuardError, SettingsError, StorageError
 from schemas.ledger import Draft, Identity, State
@@ -33,14 +34,19 @@ class Shared:
 
 
 @pytest.fixture
-def shared(postgres: str, request: pytest.FixtureRequest) -> Iterator[Shared]:
+def text(postgres: str, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database."""
     url = sa.engine.make_url(postgres)
     name = f"claims_{abs(hash(request.node.name)) % 10**8}"
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
     engine.dispose()
-    text = url.set(database=name).render_as_string(hide_password=False)
+    return url.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def shared(text: str) -> Iterator[Shared]:
     with ExitStack() as stack:
         run = stack.enter_context(open_ledger(text, identity=IDENTITY, now=1.0))
         anna, bo = (stack.enter_context(join_ledger(text, identity=IDENTITY)) for _ in range(2))
@@ -205,3 +211,18 @@ def test_a_worker_of_another_key_or_without_a_ledger_is_refused(shared: Shared, 
         join_ledger(f"sqlite:///{tmp_path}/l.sqlite", identity=IDENTITY),
     ):
         raise AssertionError
+
+
+def test_workers_of_a_run_that_died_cannot_write_into_a_ledger_that_is_being_moved(text: str, tmp_path):
+    with ExitStack() as stack:
+        with open_ledger(text, identity=IDENTITY, now=1.0) as run:
+            begun = run.begin_run(
+                command="sync", environment="sandbox", profiles="p", job_digest="d", stamp="20260101", now=1.0
+            )
+            worker = stack.enter_context(join_ledger(text, identity=IDENTITY))
+            worker.post(begun.run_seq, lanes=1, steps=1, fence=run.fence)
+            assert worker.take("anna", seconds=LONG) is not None
+        worker.intend([draft(Shared(run, begun.run_seq, worker, worker, text), 1, "a")], now=2.0)
+        move_ledger(text, f"sqlite:///{tmp_path}/moved.sqlite")
+        with pytest.raises(ClaimLost):
+            worker.intend([draft(Shared(run, begun.run_seq, worker, worker, text), 1, "b")], now=3.0)
