@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -150,6 +151,8 @@ def unbroken_pipe(stdout: TextIO) -> Iterator[None]:
     try:
         yield
         stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal was closed
+            raise
         # Python would complain again when it flushes at the end: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the work to come to a clean end, the second ends the process at once.
+"""Ctrl-C, SIGTERM, a terminal that was closed: the first asks the work to end cleanly, the second ends it at once.
 
 Ending at once is safe at any moment: what was sent without an answer stands in the ledger as in flight, and
 the next run settles it.
@@ -75,7 +75,10 @@ def _caught(stop: Stop, loop: asyncio.AbstractEventLoop, at_once: Callable[[int]
         stop.signal = signal.Signals(number)
         loop.call_soon_threadsafe(stop.event.set)
 
-    before = {number: signal.signal(number, on_signal) for number in CAUGHT}
+    caught = (
+        [*CAUGHT] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*CAUGHT, signal.SIGHUP]
+    )  # nohup
+    before = {number: signal.signal(number, on_signal) for number in caught}
     try:
         yield
     finally:

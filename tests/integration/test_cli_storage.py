@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 
@@ -140,3 +143,37 @@ def test_too_little_memory_ends_the_run_and_never_hangs(api, write):
         [*SYNC, *command[4:]], cwd=ROOT, env=environ(api), capture_output=True, timeout=100, check=False
     )
     assert (0, {1}) == (again.returncode, set(created(api).values()))
+
+
+# ------------------------------------------------------------------ KI7
+def test_a_terminal_that_is_closed_ends_the_run_cleanly_and_the_next_one_finishes(api, write):
+    """SIGHUP, and from then on every write to the terminal fails."""
+    api.set_faults({"fault": [{"kind": "slow-answer", "on": "batch", "seconds": 0.2}]})
+    ours, theirs = os.openpty()
+    arguments = [str(one) for one in write("a.csv", portfolio(100))]
+    process = subprocess.Popen(
+        [*SYNC, *arguments],
+        cwd=ROOT,
+        env=environ(api, chunk_size="10", concurrency="1"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    for _ in range(600):
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.read(ours, 1 << 16)
+        if mutating(api) >= 5:
+            break
+        threading.Event().wait(0.05)
+    os.close(ours)
+    assert 143 == process.wait(60)
+    assert 0 < len(created(api)) < 200
+    api.set_faults("none")
+    done = subprocess.run(
+        [*SYNC, *arguments, "--json"], cwd=ROOT, env=environ(api), capture_output=True, check=False
+    )
+    assert (0, 200, {1}) == (done.returncode, len(created(api)), set(created(api).values()))

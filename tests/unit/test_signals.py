@@ -17,7 +17,7 @@ def never(code: int) -> None:
     raise AssertionError(code)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_lets_the_work_end_by_itself(number):
     async def work(stop):
         os.kill(os.getpid(), number)
@@ -53,6 +53,19 @@ def test_a_cancellation_of_another_cause_is_not_renamed():
 
     with pytest.raises(asyncio.CancelledError):
         run(work, at_once=never)
+
+
+def test_a_run_under_nohup_outlives_its_terminal():
+    async def work(stop):
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+        return stop.signal
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(work, at_once=never) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_put_back():
