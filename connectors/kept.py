@@ -61,8 +61,10 @@ class KeptFolder:
         reasons = set(Unreadable)
         return found + [(name, UNREADABLE) for row in kept for name in row[BROKEN] or () if name in reasons]
 
-    def records(self, file: str, line: int) -> list[dict[str, Any]]:
-        """Records that began with a row, and where they ended."""
+    def records(self, file: str, line: int) -> list[dict[str, Any]] | None:
+        """Records that began with a row, and where they ended; None where the run sent nothing."""
+        if not (self.path / OUTCOMES.file).is_file():
+            return None
         rows = self._of_row(OUTCOMES.file, "source_file", "source_line", file, line)
         names = ("kind", "masked_id", "operation", "outcome", "reason", "message")
         return [{name: row[name] for name in names} | {"attempts": row["attempt_count"]} for row in rows]

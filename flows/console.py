@@ -412,8 +412,9 @@ def _rules_table(summary: Summary) -> Table:
 
 
 def show_line(text: str, *, stream: TextIO | None = None) -> None:
-    """Print one line of text as it is, but for what steers a terminal."""
-    _console(stream).print(printable(text), soft_wrap=True)
+    """Print one line of text as it is, indented or not, but for what steers a terminal."""
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    _console(stream).print(indent + printable(text), soft_wrap=True)
 
 
 def show_table(

@@ -204,12 +204,12 @@ class _Memory:
         broken = kept.broken(name, place.line)
         records = kept.records(name, place.line)
         ids = self._ids(kept.run_id, place) if records else {}
-        told = [{**record, "id": ids.get((record["kind"], record["masked_id"]))} for record in records]
+        told = [{**record, "id": ids.get((record["kind"], record["masked_id"]))} for record in records or ()]
         return {
             "run": kept.run_id,
             "command": kept.command,
             "at": kept.started_at,
-            "ended": _ending(broken, told),
+            "ended": _ending(broken, records),
             "rules": [rule for rule, severity in broken if severity != "warn"],
             "warnings": [rule for rule, severity in broken if severity == "warn"],
             "records": told,
@@ -236,13 +236,18 @@ class _Memory:
         return found
 
 
-def _ending(broken: Sequence[tuple[str, str]], records: Sequence[dict[str, Any]]) -> str:
-    """How a row ended in a run; `nothing_recorded` says that it broke no rule and began no record."""
+def _ending(broken: Sequence[tuple[str, str]], records: Sequence[dict[str, Any]] | None) -> str:
+    """How a row ended in a run: a good one is `judged_only` where nothing was sent.
+
+    `nothing_recorded` says that it broke no rule and began no record.
+    """
     severities = {severity for _, severity in broken}
     if NOT_A_RULE in severities:
         return NOT_A_RULE
     if "quarantine" in severities:
         return "quarantined"
+    if records is None:
+        return "judged_only"
     return "mapped" if records else "nothing_recorded"
 
 

@@ -415,8 +415,11 @@ class KeptRun(Protocol):
         """Rules a row broke, each with `quarantine` or `warn`; why it could not be read, with `unreadable`."""
         ...
 
-    def records(self, file: str, line: int) -> list[dict[str, Any]]:
-        """Records that began with a row: `kind, masked_id, operation, outcome, reason, message, attempts`."""
+    def records(self, file: str, line: int) -> list[dict[str, Any]] | None:
+        """Records that began with a row: `kind, masked_id, operation, outcome, reason, message, attempts`.
+
+        None where the run sent nothing, so that no record has an outcome.
+        """
         ...
 
     def corrects(self) -> list[tuple[str, int, str, int]]:

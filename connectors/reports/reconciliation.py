@@ -461,8 +461,14 @@ def _absent(summary: Summary) -> list[tuple[str, str]]:
     for counts in told.get("kinds", {}).values():
         waiting.update(counts["waiting"])
     return [
-        ("Missing from the export", _by_kind({k: one["missing"] for k, one in told.get("kinds", {}).items()})),
-        ("Not to be removed yet", ", ".join(f"{words.number(n)} {words.WAITS[w]}" for w, n in waiting.items())),
+        (
+            "Missing from the export",
+            _by_kind({k: one["missing"] for k, one in told.get("kinds", {}).items()}),
+        ),
+        (
+            "Not to be removed yet",
+            ", ".join(f"{words.number(n)} {words.WAITS[w]}" for w, n in waiting.items()),
+        ),
         ("Removed", _by_kind({k: one["removed"] for k, one in told.get("removals", {}).items()})),
         ("Removal refused or open", _by_kind(_not_removed(told))),
         ("Back after removal", _by_kind(summary.extra.get("returning") or {})),

@@ -15,6 +15,7 @@ from flows.commands.options import AsJson, example
 from flows.conduct import Session, conduct
 from flows.endings import usage_ending
 from flows.settings import Needs, Settings
+from schemas.errors import GuardError
 from schemas.masking import masked_name
 from schemas.outcomes import Exit
 from schemas.summary import Artifacts, Summary
@@ -114,6 +115,8 @@ def _explained(what: str, settings: Settings) -> Summary:
     ledger = read_ledger(settings.ledger.get_secret_value())
     try:
         story = tell(what, ledger=ledger, kept=kept_runs(settings.data_dir), shown_name=display_name)
+    except GuardError as unknown:
+        return usage_ending(f"{unknown.message} {unknown.cure}", command="explain")
     finally:
         if ledger is not None:
             ledger.close()
@@ -314,6 +317,7 @@ _ENDINGS: Final = {
     "quarantined": "quarantined",
     "unreadable": "unreadable",
     "mapped": "mapped",
+    "judged_only": "good; this run sent nothing",
     "nothing_recorded": "broke no rule and began no record: a further row of one, a duplicate, or outside [keep]",
 }
 _ORDINALS: Final = ("First", "Second", "Third", "Fourth", "Fifth")
