@@ -28,9 +28,8 @@ from connectors.room import require_room
 from connectors.shared_spool import SharedRoot
 from connectors.shelf import FileShelf
 from flows.settings import CURE, Settings
-from pipeline import reconciling
+from pipeline import reconciling, sharing, upkeep
 from pipeline import run as story
-from pipeline import sharing, upkeep
 from pipeline.crew import Crew
 from pipeline.job import fingerprint
 from pipeline.order import Opened, Order, Ports
