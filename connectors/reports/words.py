@@ -33,7 +33,7 @@ GUARD_LABELS = {
     "grew": "More rows than in the last run",
     "creates": "Records to create against the largest earlier run",
     "updates": "Known records that change at once",
-    "deletes": "Records to remove, at most",
+    "deletes": "Records to delete",
     "removal": "Records to remove, with a person's approval",
     "vanished": "Records that vanished",
 }
