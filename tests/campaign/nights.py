@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from sandbox.exchange import Answer, Call
 from sandbox.server import Sandbox
 from tests.campaign.processes import SPAWN
@@ -181,6 +183,21 @@ class Tenant:
         for kind, counts in document["records"].items():
             counts = dict(counts)
             assert counts.pop("planned") == sum(counts.values()), f"I3: {kind} do not add up: {counts}"
+
+        self.check_provenance(document, export)
+
+    def check_provenance(self, document: dict[str, Any], export: Path) -> None:
+        """I2: every record names a row of the file that speaks of it, and there are as many as were planned."""
+        lines = export.read_text().split("\n")
+        outcomes = pq.read_table(document["artifacts"]["outcomes"]).to_pylist()
+        planned = Counter({kind: counts["planned"] for kind, counts in document["records"].items()})
+        assert +planned == Counter(one["kind"] for one in outcomes), "I2: records without an outcome"
+        for one in outcomes:
+            if one["operation"] in ("release", "delete"):
+                continue  # what is no longer in the export has no row in it
+            user, place, *_ = lines[one["source_line"] - 1].split(";")
+            named = user if one["kind"] == "user" else place
+            assert named.endswith(one["masked_id"].lstrip("…")), f"I2: {one} names a row of {named}"
 
     # ---------------------------------------------------------- the ledger
     def keep(self) -> None:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CALLS = ("pwrite64", "fdatasync", "sendto", "recvfrom")
 LONGEST = 60.0
 KILLED = -signal.SIGKILL
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""multiprocessing asks after all its children whenever it starts one; asked twice at once, it says 255."""
 
 
 class Wrong(AssertionError):
@@ -58,17 +63,24 @@ class Process:
 
     def end(self, within: float = LONGEST) -> int:
         """Its exit code, negative for the signal that ended it."""
-        self.process.join(within)
-        if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join()
-            raise Wrong(f"I20: still running after {within:.0f} s")
+        end = time.monotonic() + within
+        while self.code is None:
+            if time.monotonic() > end:
+                self.process.kill()
+                raise Wrong(f"I20: still running after {within:.0f} s")
+            time.sleep(0.005)
         if self.tracer is not None:
             self.tracer.wait(LONGEST)
-        return int(self.process.exitcode)
+        return int(self.code)
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, or None while it runs."""
+        with _ONE_AT_A_TIME:
+            return None if self.process.exitcode is None else int(self.process.exitcode)
 
     def signal(self, number: int) -> None:
-        if self.process.is_alive():
+        if self.code is None:
             os.kill(self.pid, number)
 
 
@@ -91,7 +103,8 @@ def start(order: Order, *inject: str, log: Path | None = None) -> Process:
     """Begin a delivery, with what strace is to do to it: `CALL:signal=SIGKILL:when=N` and the like."""
     watched = bool(inject) or log is not None
     process = SPAWN.Process(target=child, args=(order, watched))
-    process.start()
+    with _ONE_AT_A_TIME:
+        process.start()
     if not watched:
         return Process(process, None)
     _until(lambda: _status(process.pid, "State").startswith("T"))
@@ -326,7 +339,7 @@ def is_frozen(folder: Path, *, after: int, lock: str = "held") -> int:
     """
     with stage(folder, faults=[*SCHEDULE.faults, SLOW], token_lifetime=1.0) as on:
         frozen = start(on.order)
-        _until(lambda: len(on.sandbox.requests()) >= after or not frozen.process.is_alive())
+        _until(lambda: len(on.sandbox.requests()) >= after or frozen.code is not None)
         frozen.signal(signal.SIGSTOP)
         if lock == "stolen":
             (folder / "ledger.sqlite.lock").unlink(missing_ok=True)
