@@ -148,6 +148,9 @@ SCENES: dict[str, Scene] = {
     # ------------------------------------------------------------ answers that prove less
     "a short list is read back": Scene(USERS, api(fault("short-list", at=[2]))),
     "a short list of places is read back": Scene(PLACES, api(fault("short-list", at=[4]))),
+    "the rest of a short list that cannot be read is in doubt": Scene(
+        USERS, api(fault("short-list", at=[2]), UNREADABLE)
+    ),
     "foreign ids stop the run": Scene(USERS, api(fault("foreign-id", at=[2])), then=(api(),)),
     "an answer that was lost is read back": Scene(PLACES, api(fault("applied-then-dropped", at=[2, 4]))),
     "a request that was lost is sent again": Scene(PLACES, api(fault("dropped", at=[2, 4]))),
@@ -188,6 +191,9 @@ SCENES: dict[str, Scene] = {
         USERS,
         api(fault("bad-request", at=[3], body="pointing"), rules={"reject_ids": ["user-00018"]}),
         settings={"chunk": 16},
+    ),
+    "the server points at one of eight": Scene(
+        USERS, api(fault("bad-request", at=[2], body="pointing at one")), settings={"chunk": 8}
     ),
     "the server points at too many": Scene(
         USERS, api(fault("bad-request", at=[3], body="pointing at three")), settings={"chunk": 16}
@@ -237,6 +243,7 @@ def pointing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers that say where it hurts."""
     for name, said in {
         "pointing": "users[13].userId is not liked",
+        "pointing at one": "users[5].userId is not liked",
         "pointing at three": "users[1], users[2] and users[3] are not liked",
     }.items():
         monkeypatch.setitem(

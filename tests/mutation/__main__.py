@@ -123,6 +123,10 @@ def score(module: str, *, show: bool, children: int) -> Score:
         if not ended or "not checked" in ended.values():
             raise SystemExit(f"{module}: mutmut did not come to an end\n{log[-4000:]}")
         found = Score(module, ended)
+        if 5 * sum(end == "timeout" for end in ended.values()) > len(ended):
+            raise SystemExit(
+                f"{found}\nSo many changes do not make tests hang: something else does, and this is no measure."
+            )
         if show:
             for name in found.missed:
                 print(f"--- {found.ended[name]}\n{mutmut(copy, 'show', name)}")
