@@ -361,7 +361,9 @@ class Sender:
 
 
 def _raise_what_failed(ended: Iterable[asyncio.Task[None]]) -> None:
-    failures = [task.exception() for task in ended]  # all are looked at, so that none is left for the event loop
+    failures = [
+        task.exception() for task in ended
+    ]  # all are looked at, so that none is left for the event loop
     for failure in failures:
         if failure is not None:
             raise failure
