@@ -257,8 +257,8 @@ def _touched(ledger: LedgerBook, run_seq: int) -> list[list[str]]:
 def _drawn(ledger: LedgerBook, counts: Sequence[int], seed: int) -> list[list[str]]:
     """A simple random sample without replacement: the same seed draws the same users."""
     count = sum(counts)
-    # Chance for a sample, not for a secret.
-    drawn = sorted(random.Random(seed).sample(range(count), min(SAMPLE, count)))  # noqa: S311
+    chance = random.Random(seed)  # noqa: S311  for a sample, not for a secret
+    drawn = sorted(chance.sample(range(count), min(SAMPLE, count)))
     chosen: list[list[str]] = []
     before, taken = 0, 0
     for number, size in enumerate(counts):

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 import sandbox.faults
+from pipeline.delivery.sender import Sender
 from pipeline.phases import Phase
 from sandbox.core import Core
 from sandbox.effects import Cause
@@ -263,6 +264,18 @@ def test_the_sender_does_what_the_story_says(name: str, tmp_path: Path) -> None:
     if os.environ.get("STORIES") == "write":
         kept.write_text(told, encoding="utf-8")
     assert kept.read_text(encoding="utf-8") == told
+
+
+@pytest.mark.parametrize("several", [1, 4])
+def test_a_bug_in_a_job_comes_out(several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def bug(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Sender, "_drive", bug)
+    bench = VirtualBench(tmp_path, {Phase.CREATE_VEHICLES: harness.resources(200 * several, "Vehicle")})
+    with pytest.raises(ZeroDivisionError):
+        bench.start()
+    bench.close()
 
 
 def test_every_story_is_played() -> None:
