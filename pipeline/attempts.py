@@ -75,7 +75,7 @@ def tell(
     memory = _Memory(ledger, kept)
     held, events, place = memory.record(wanted)
     if held or events:
-        attempts = memory.attempts(place) if place is not None else []
+        attempts = memory.attempts(place, ids=False) if place is not None else []
         return {"id": masked_id(wanted), "held": held, "events": events, "attempts": attempts}
     row = _ROW.fullmatch(wanted)
     place = memory.place(row["file"], shown_name, int(row["line"])) if row else None
@@ -169,9 +169,13 @@ class _Memory:
         for kept in self._kept:
             yield from kept.sources
 
-    def attempts(self, place: Place) -> list[dict[str, Any]]:
-        """Every row that stood for the same thing: the first one, its corrections, and theirs, in order."""
-        return [self._attempt(one) for one in self._chain(place)]
+    def attempts(self, place: Place, *, ids: bool = True) -> list[dict[str, Any]]:
+        """Every row that stood for the same thing: the first one, its corrections, and theirs, in order.
+
+        Args:
+            ids: whether the records are named by their whole ids: who asks by a row has no other way to them.
+        """
+        return [self._attempt(one, ids=ids) for one in self._chain(place)]
 
     def _chain(self, place: Place) -> list[Place]:
         first = place
@@ -187,24 +191,26 @@ class _Memory:
             at += 1
         return chain
 
-    def _attempt(self, place: Place) -> dict[str, Any]:
+    def _attempt(self, place: Place, *, ids: bool) -> dict[str, Any]:
         return {
             "file": self.name_of(place),
             "sha256": place.content,
             "line": place.line,
             "runs": [
-                self._in_run(kept, name, place)
+                self._in_run(kept, name, place, ids=ids)
                 for kept in self._kept
                 for name, sha256 in dict.fromkeys(kept.sources)
                 if sha256.startswith(place.content)
             ],
         }
 
-    def _in_run(self, kept: KeptRun, name: str, place: Place) -> dict[str, Any]:
+    def _in_run(self, kept: KeptRun, name: str, place: Place, *, ids: bool) -> dict[str, Any]:
         broken = kept.broken(name, place.line)
         records = kept.records(name, place.line)
-        ids = self._ids(kept.run_id, place) if records else {}
-        told = [{**record, "id": ids.get((record["kind"], record["masked_id"]))} for record in records or ()]
+        whole = self._ids(kept.run_id, place) if records and ids else {}
+        told = [
+            {**record, "id": whole.get((record["kind"], record["masked_id"]))} for record in records or ()
+        ]
         return {
             "run": kept.run_id,
             "command": kept.command,
