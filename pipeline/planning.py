@@ -199,7 +199,7 @@ def _plan_partition(
         held = holdings(kind.value, buckets_of(partition, spool.partitions))
         compared = compare(kind, records, held, full)
         if held is not None and full:
-            draft.held += held.filter(pl.col("scope").is_in(full)).height
+            draft.held += int(held["scope"].is_in(full).sum())
         vanished = (
             compared.vanished.join(spared, on="user_id", how="anti") if spared.height else compared.vanished
         )
