@@ -13,10 +13,12 @@ from detect_secrets.settings import default_settings
 ROOT = Path(__file__).resolve().parents[2]
 
 LOOKS_LIKE_ONE = {
+    ("benchmarks/doors.py", "Secret Keyword"): "of a server made for the measurement",
     ("sandbox/core.py", "Secret Keyword"): "opens nothing but the sandbox on this machine",
     ("schemas/check_digits.py", "Base64 High Entropy String"): "the check letters of Spanish ids",
     ("tests/golden/runs.py", "Hex High Entropy String"): "digests of files made for the pages",
     ("tests/integration/test_cli_load.py", "Secret Keyword"): "canary",
+    ("tests/ledger/test_branches.py", "Basic Auth Credentials"): "a URL that must be refused",
     ("tests/security/test_canaries.py", "Secret Keyword"): "canary",
     ("tests/security/test_secrets.py", "AWS Access Key"): "planted below",
     ("tests/security/test_secrets.py", "Basic Auth Credentials"): "planted below",
@@ -51,7 +53,9 @@ def tracked() -> list[str]:
 
 
 def test_no_tracked_file_holds_a_secret():
-    assert set(LOOKS_LIKE_ONE) == suspects(ROOT, tracked())
+    found = suspects(ROOT, tracked())
+    assert set() == found - set(LOOKS_LIKE_ONE), "a secret, or one more line above that says why it is none"
+    assert set() == set(LOOKS_LIKE_ONE) - found, "no longer needed above"
 
 
 PLANTED = {
