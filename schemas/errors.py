@@ -11,6 +11,8 @@
     ├── ApiUnavailable        15   the API cannot be reached or the retry budget is spent: resumable
     ├── BusyError             14   another run holds the lock
     ├── StorageError          16   disk or ledger trouble: we stop before we cannot prove what was sent
+    │   ├── ConnectionLost    16   the database went away in the middle: what was being stored may be stored or not
+    │   └── ClaimLost         16   another worker holds the partition now: nothing more is written for it
     └── AccountError           1   an equation failed: a bug of ours, never of the data
 
 A bad row is never an exception, nor is a record the API refused: those are values. A request whose
