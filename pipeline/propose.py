@@ -382,10 +382,10 @@ class _Proposer:
     # -------------------------------------------------------------- the text
     def _toml(self) -> Iterator[str]:
         look = self.look
-        yield f"# Proposed from {look.rows.height} rows of {look.name}. Read every line before you load anything by it:"
+        yield f"# Proposed from {look.rows.height} rows of {_printable(look.name)}. Read every line before you load anything by it:"
         yield "# sure = the file itself says so; likely = it fits; guess = somebody must know."
         for question in self.questions:
-            yield f"# QUESTION: {question}"
+            yield f"# QUESTION: {_printable(question)}"
         yield f"name = {_quoted(self.name)}"
         yield _line("country", self.country.value, self.country)
         yield ""
@@ -584,7 +584,9 @@ def _is_personal(values: pl.Series) -> bool:
 
 # ------------------------------------------------------------------ spelling TOML
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A TOML basic string in which everything can be seen: a mark of byte order inside a name is written out."""
+    written = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in written)
 
 
 def _listed(texts: Sequence[str]) -> str:

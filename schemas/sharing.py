@@ -64,8 +64,13 @@ class Standing:
 class ClaimLost(StorageError):
     """Somebody else holds the partition now, or the run is over. Nothing more can be written for it."""
 
-    def __init__(self) -> None:
-        super().__init__("The claim on the partition was lost.", cure="Another worker goes on with it.")
+    def __init__(
+        self,
+        message: str = "The claim on the partition was lost.",
+        *,
+        cure: str = "Another worker goes on with it.",
+    ) -> None:
+        super().__init__(message, cure=cure)
 
 
 def trouble_to_text(error: MeterfeedError) -> str:

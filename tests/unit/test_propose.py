@@ -265,3 +265,13 @@ def test_the_sample_is_bounded(tmp_path):
     assert look.rows.height == 5000
     assert not look.is_whole
     assert look.rows.schema == {"0": pl.String, "1": pl.String}
+
+
+def test_what_cannot_be_seen_in_a_name_is_written_out(tmp_path):
+    """A mark of byte order in the middle of a header, as glued files have it, is part of the name; TOML shows it."""
+    export = tmp_path / "glued.csv"
+    rows = "".join(f"K{n};70705759999900{n:04d}\r\n" for n in range(100, 140))
+    export.write_bytes(f"Kundenummer;MålepunktID\ufeff\r\n{rows}".encode())
+    toml = propose(look_at(str(export)), name="proposed", reference=load_reference()).toml
+    assert {"\n"} >= {sign for sign in toml if not sign.isprintable()}
+    assert "MålepunktID\ufeff" in set(tomllib.loads(toml)["columns"].values())
