@@ -382,7 +382,8 @@ class _Proposer:
     # -------------------------------------------------------------- the text
     def _toml(self) -> Iterator[str]:
         look = self.look
-        yield f"# Proposed from {look.rows.height} rows of {_printable(look.name)}. Read every line before you load anything by it:"
+        name = _printable(look.name)
+        yield f"# Proposed from {look.rows.height} rows of {name}. Read every line before you load anything by it:"
         yield "# sure = the file itself says so; likely = it fits; guess = somebody must know."
         for question in self.questions:
             yield f"# QUESTION: {_printable(question)}"
