@@ -139,6 +139,17 @@ class Server:
         found: list[dict[str, Any]] = self.ask("/flow_runs/filter", {**body, **where})
         return found
 
+    def resume(self, flow_run: str, **answers: str) -> None:
+        """Answer a paused run as the page does. The server shows a run as paused a moment before it
+        holds the form, and refuses an answer in between; a person would press the button again."""
+
+        def accepted() -> bool:
+            answer = self.ask(f"/flow_runs/{flow_run}/resume", {"run_input": answers})
+            assert answer["status"] in ("ACCEPT", "REJECT"), answer
+            return answer["status"] == "ACCEPT"
+
+        self.wait_until(accepted, seconds=30)
+
     def artifact(self, key: str, flow_run: str | None = None) -> str:
         """The newest artifact under a key."""
         found = self.ask("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})

@@ -165,7 +165,7 @@ def test_a_plan_stopped_by_a_guard_waits_for_a_person_and_goes_on_only_with_its_
             )
             assert api.effects() == []
             digest = answer or shown_digest(prefect, run["id"])
-            prefect.ask(f"/flow_runs/{run['id']}/resume", {"run_input": {"digest": digest}})
+            prefect.resume(run["id"], digest=digest)
             state = prefect.end(host)
             assert state["type"] == ("FAILED" if answer else "COMPLETED"), state
     assert state["name"] == "Done with rejects"
