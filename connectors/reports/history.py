@@ -16,14 +16,6 @@ def count_at(document: Document | None, *path: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def number_at(document: Document | None, *path: str) -> float | None:
-    """The finite number at a path of keys, or None."""
-    value = _at(document, path)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e18 else None
-
-
 def text_at(document: Document | None, *path: str) -> str:
     """The text at a path of keys, or nothing."""
     value = _at(document, path)

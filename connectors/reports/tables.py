@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypedDict
 
 import polars as pl
@@ -207,11 +206,6 @@ def _first_what_needs_somebody(source: BinaryIO, table: Table) -> Iterator[pl.Da
                 yield rows if wanted is None else rows.filter(wanted)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"Cannot read {table.file} ({type(error).__name__}).") from None
-
-
-def table_rows(path: Path) -> int:
-    """How many rows a Parquet file has, from its footer."""
-    return int(pq.read_metadata(path).num_rows)
 
 
 def _inert(column: str) -> pl.Expr:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.server import Sandbox
-from tests.integration.conftest import ROOT, prefect
+from tests.integration.conftest import ROOT, postgres, prefect
 from tests.integration.prefect_server import Server
 from tests.integration.test_cli_settle import portfolio, write
 from tests.integration.test_exports_s3 import server
-from tests.integration.test_postgres import postgres
 from tests.integration.test_sharing import team, until
 
 __all__ = ["postgres", "prefect", "server", "team", "write"]

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from sandbox.server import Sandbox
+from tests.integration.conftest import postgres
 from tests.integration.test_cli_settle import portfolio, row, write
 from tests.integration.test_exports_s3 import server
-from tests.integration.test_postgres import postgres
 from tests.integration.test_sharing import SLOW, effects_of, team, until
 
 __all__ = ["postgres", "server", "team", "write"]

@@ -12,12 +12,20 @@ import pytest
 from flows import logs
 from flows.cli import main
 from sandbox.server import Sandbox
+from tests.postgres_server import running_postgres
 
 if TYPE_CHECKING:
     from tests.integration.prefect_server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 ID_KEY = "an id key for tests, long enough to be taken"
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server for the module; its URL without a database."""
+    with running_postgres(tmp_path_factory.mktemp("pg")) as (_, url):
+        yield url
 
 
 @dataclass(frozen=True)

