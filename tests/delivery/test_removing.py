@@ -5,7 +5,6 @@ A removal is done when the thing is gone; a circle of locations that trade meter
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from connectors.api import ApiClient
-from connectors.ledger.store import Ledger
 from pipeline.phases import Phase
 from sandbox.semantics import Semantics
 from sandbox.server import Sandbox
 from tests.delivery.harness import Bench, locations, resources, users
-from tests.delivery.test_kill import Address, Steps, has_run
-
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["tests.delivery.test_removing"])
+from tests.delivery.killing import Job, deliver, has_run
 
 N = 6
 SETUP = {
@@ -37,7 +31,7 @@ def removal(records: pl.DataFrame) -> pl.DataFrame:
 
 
 def removals(last: int = N) -> dict[Phase, pl.DataFrame]:
-    """Remove the last customers. A function: what forks must not have used the threads of Polars before."""
+    """Remove the last customers."""
     return {
         Phase.DELETE_RESOURCES: removal(resources(N).tail(last)),
         Phase.DELETE_LOCATIONS: removal(locations(N).tail(last)),
@@ -221,40 +215,8 @@ def test_new_coordinates_keep_a_location_from_being_empty(tmp_path: Path) -> Non
 CIRCLE = 3
 
 
-def killed_plan() -> dict[Phase, pl.DataFrame]:
-    return {**traded(CIRCLE), **removals(2)}
-
-
-def child(address: Address, folder: str, kill_at: int, resume: bool, seen) -> None:
-    """Deliver in a process of its own that may die on the way."""
-    steps = Steps(kill_at)
-    transaction, call = Ledger._transaction, ApiClient.call
-
-    @contextmanager
-    def dying_transaction(self):
-        with transaction(self) as connection:
-            yield connection
-        steps.step()
-
-    async def dying_call(self, request):
-        steps.step()
-        answer = await call(self, request)
-        steps.step()
-        return answer
-
-    Ledger._transaction, ApiClient.call = dying_transaction, dying_call
-    Bench(address, Path(folder), settle=0.05, concurrency=2).deliver(killed_plan(), resume=resume)
-    seen.value = steps.count
-
-
-def deliver(sandbox: Sandbox, folder: Path, *, kill_at: int = 0, resume: bool = False) -> tuple[int, int]:
-    address = Address(sandbox.base_url, sandbox.token_url, sandbox.client_id, sandbox.client_secret)
-    seen = SPAWN.Value("i", 0)
-    process = SPAWN.Process(target=child, args=(address, str(folder), kill_at, resume, seen))
-    process.start()
-    process.join(60)
-    assert process.exitcode is not None
-    return process.exitcode, seen.value
+def killed() -> Job:
+    return Job({**traded(CIRCLE), **removals(2)})
 
 
 @contextmanager
@@ -281,7 +243,7 @@ def assert_all_is_done_once(sandbox: Sandbox) -> None:
 def steps_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> int:
     folder = tmp_path_factory.mktemp("reference")
     with filled(folder) as sandbox:
-        code, steps = deliver(sandbox, folder)
+        code, steps = deliver(killed(), sandbox, folder)
         assert 0 == code
         assert_all_is_done_once(sandbox)
     return steps
@@ -294,9 +256,9 @@ def test_a_kill_leaves_no_circle_open_and_removes_nothing_twice(
     """KI1, DE7: killed anywhere, also between applied and answer read, and again while it recovers."""
     kill_at = 2 + int(share * (steps_of_a_run - 2))
     with filled(tmp_path) as sandbox:
-        assert -signal.SIGKILL == deliver(sandbox, tmp_path, kill_at=kill_at)[0]
-        deliver(sandbox, tmp_path, kill_at=7, resume=has_run(tmp_path))
-        assert 0 == deliver(sandbox, tmp_path, resume=has_run(tmp_path))[0]
+        assert -signal.SIGKILL == deliver(killed(), sandbox, tmp_path, kill_at=kill_at)[0]
+        deliver(killed(), sandbox, tmp_path, kill_at=7, resume=has_run(tmp_path))
+        assert 0 == deliver(killed(), sandbox, tmp_path, resume=has_run(tmp_path))[0]
         assert_all_is_done_once(sandbox)
 
 
@@ -305,6 +267,6 @@ def test_every_kill_point_of_a_removal(tmp_path: Path, steps_of_a_run: int) -> N
     for kill_at in range(2, steps_of_a_run + 1):
         folder = tmp_path / str(kill_at)
         with filled(folder) as sandbox:
-            deliver(sandbox, folder, kill_at=kill_at)
-            assert 0 == deliver(sandbox, folder, resume=has_run(folder))[0]
+            deliver(killed(), sandbox, folder, kill_at=kill_at)
+            assert 0 == deliver(killed(), sandbox, folder, resume=has_run(folder))[0]
             assert_all_is_done_once(sandbox)
