@@ -6,6 +6,7 @@ writes them anew; read the difference before you keep it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -77,17 +78,20 @@ class Scene:
     """What is given, and what happens between the starts.
 
     Attributes:
-        then: what the API is from the second start on, one for each further start.
+        then: what the API is from the second start on, one for each further start; None when it is well and the
+            spool is lost.
         before: makes the API hold something.
         settings: of the bench.
+        kept: how many records of the plan are left where `then` says that the spool is lost.
     """
 
     plan: Plan
     api: Mapping[str, Any] = field(default_factory=api)
-    then: tuple[Mapping[str, Any], ...] = ()
+    then: tuple[Mapping[str, Any] | None, ...] = ()
     before: Callable[[Core], None] = lambda _core: None
     settings: Mapping[str, Any] = field(default_factory=dict)
     recover_only: bool = False
+    kept: int = 0
 
 
 def holding_users(*names: str) -> Callable[[Core], None]:
@@ -146,6 +150,18 @@ SCENES: dict[str, Scene] = {
     "a second start has nothing to do": Scene(PLACES, then=(api(),)),
     "no token, nothing in doubt": Scene(USERS, api({"kind": "token-refused"}), then=(api(),)),
     "a plan whose bodies are lost waits": Scene(USERS, api(fault("rate-limited", seconds=2000)), then=(None,)),
+    "a chunk of which one body is lost waits": Scene(
+        USERS, api(fault("rate-limited", seconds=2000)), then=(None,), kept=4
+    ),
+    "a removal has no body and goes on": Scene(
+        {Phase.DELETE_USERS: Made(lambda: harness.users(2).with_columns(pl.lit(None, pl.String).alias("body")))},
+        api({"kind": "rate-limited", "on": "delete", "seconds": 2000}),
+        then=(api(),),
+        before=holding_users("user-00000", "user-00001"),
+    ),
+    "no wait outlasts the wish to stop": Scene(
+        USERS, api(fault("rate-limited", at=[2], seconds=50)), settings={"stop": lambda _core, now: now > 5}
+    ),
     # ------------------------------------------------------------ answers that prove less
     "a short list is read back": Scene(USERS, api(fault("short-list", at=[2]))),
     "a short list of places is read back": Scene(PLACES, api(fault("short-list", at=[4]))),
@@ -219,6 +235,10 @@ SCENES: dict[str, Scene] = {
     "the first chunk is refused whole": Scene(
         USERS, api(fault("bad-request"), {"kind": "bad-request", "on": "single"})
     ),
+    "the first chunk is refused whole, and others were before": Scene(
+        {Phase.CREATE_USERS: users(12), Phase.CREATE_LOCATIONS: locations(12)},
+        api(rules={"reject_ids": ["user-00011", *(f"loc-{n:05d}" for n in range(5))]}),
+    ),
     "the first chunk is held with other content": Scene(
         PLACES, api({"kind": "altered-values", "on": "by-id"}, {"kind": "altered-values", "on": "list"})
     ),
@@ -278,6 +298,25 @@ def test_a_bug_in_a_job_comes_out(several: int, tmp_path: Path, monkeypatch: pyt
     bench.close()
 
 
+def test_a_bug_comes_out_also_when_the_run_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    async def bug(*_: Any) -> None:
+        begun.append(1)
+        await asyncio.sleep(5)  # the run is over by then
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Sender, "_drive", bug)
+    plan = {Phase.CREATE_VEHICLES: harness.resources(800, "Vehicle")}
+    bench = VirtualBench(tmp_path, plan, stop=lambda _core, _now: bool(begun))
+    with pytest.raises(ZeroDivisionError):
+        bench.start()
+    bench.close()
+    assert len(begun) < 4
+
+
 def test_every_story_is_played() -> None:
     assert {f"{name.replace(' ', '-').replace(',', '')}.txt" for name in SCENES} == {
         path.name for path in STORIES.iterdir()
@@ -296,7 +335,7 @@ def played(scene: Scene, folder: Path) -> list[str]:
         for next_api in scene.then:
             bench.stop = lambda _core, _now: False
             if next_api is None:  # the spool is lost
-                bench.plan = {phase: [] for phase in bench.plan}
+                bench.plan = {phase: frame.head(scene.kept) for phase, frame in bench.plan.items()}
                 next_api = api()
             bench.core.set_faults(next_api)
             told.append(story(bench.start(deliver=not scene.recover_only)))
