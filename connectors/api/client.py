@@ -1,9 +1,10 @@
-"""The API client: one httpx client behind one seam, one request in, one answer or one loss out.
+"""The API client: one httpx transport behind one seam, one request in, one answer or one loss out.
 
 What it holds to: a total deadline per request (httpx's own timeouts are per read), no redirects (they would
 re-send the body elsewhere), no proxies or certificates from the environment, no cookies, no content
-encodings, a cap on answers, and two origins only. Nothing here decides what an answer means, and nothing is
-retried but a 401, once, with a new token.
+encodings, a cap on answers, and two origins only. Redirects, proxies and cookies are the business of httpx's
+client, so there is none: requests go to the transport as they are. Nothing here decides what an answer means,
+and nothing is retried but a 401, once, with a new token.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random as chance
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -93,20 +95,22 @@ class ApiClient:
         self._trace_header = trace_header
         self._limit = turns or RateLimit(rate, monotonic=monotonic, sleep=sleep)
         self._tokens = Tokens(self._ask_for_token, monotonic=monotonic, sleep=sleep, random=random)
-        self._http = httpx.AsyncClient(
-            transport=transport or _network(ssl_context, max_connections),
-            headers={"user-agent": user_agent, "accept": "application/json", "accept-encoding": "identity"},
-            timeout=None,  # noqa: S113  the deadline in `_exchange` covers everything, per read it would not
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._transport = transport or _network(ssl_context, max_connections)
+        self._headers = {
+            "user-agent": user_agent,
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "connection": "keep-alive",
+        }
+        # A batch call has the same URL each time, and to parse one costs as much as to send a request.
+        self._url = lru_cache(maxsize=64)(partial(url_under, self._base))
         _silence_url_logs()
 
     def __repr__(self) -> str:
         return f"<ApiClient {self._base.host}>"
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
@@ -116,7 +120,7 @@ class ApiClient:
         trace: TracebackType | None,
     ) -> None:
         await self._tokens.aclose()
-        await self._http.__aexit__(kind, error, trace)
+        await self._transport.__aexit__(kind, error, trace)
 
     async def sign_in(self) -> None:
         """Fetches a token now, so that wrong credentials are known before anything else is asked.
@@ -135,7 +139,7 @@ class ApiClient:
             ApiUnavailable: the token endpoint is; the call was not applied.
             UnsafeSegmentError: an id that may not stand in a URL.
         """
-        url = url_under(self._base, call.segments, call.query)
+        url = url_under(self._base, call.segments, call.query) if call.query else self._url(call.segments)
         token = await self._tokens.current()
         answer = await self._send_with(token, call, url)
         if isinstance(answer, Answer) and answer.status == 401:
@@ -149,7 +153,7 @@ class ApiClient:
             headers["content-type"] = "application/json"
         if self._trace_header and call.trace:
             headers[self._trace_header] = call.trace
-        request = self._http.build_request(call.method, url, content=call.body, headers=headers)
+        request = httpx.Request(call.method, url, content=call.body, headers=self._headers | headers)
         await self._limit.turn()
         answer = await self._exchange(request, self._deadline, self._max_answer_bytes)
         if isinstance(answer, Answer):
@@ -168,11 +172,11 @@ class ApiClient:
             "client_id": self._client_id,
             "client_secret": self._client_secret.get_secret_value(),
         }
-        request = self._http.build_request(
+        request = httpx.Request(
             "POST",
             self._token_url,
             content=urlencode(form).encode("ascii"),
-            headers={"content-type": "application/x-www-form-urlencoded"},
+            headers=self._headers | {"content-type": "application/x-www-form-urlencoded"},
         )
         deadline = min(self._deadline, _TOKEN_DEADLINE_SECONDS)
         return await self._exchange(request, deadline, min(self._max_answer_bytes, 1024 * 1024))
@@ -183,12 +187,11 @@ class ApiClient:
         started = self._monotonic()
         try:
             async with asyncio.timeout(deadline):
-                response = await self._http.send(request, stream=True, follow_redirects=False)
+                response = await self._transport.handle_async_request(request)
                 try:
                     body = await _read(response, max_bytes)
                 finally:
                     await response.aclose()
-                    self._http.cookies.clear()
         except TimeoutError:
             lost = Lost.NOT_SENT if CONNECTING in request.extensions else Lost.IN_DOUBT
             return NoAnswer(lost, "deadline", self._monotonic() - started)

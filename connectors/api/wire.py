@@ -23,7 +23,7 @@ CONNECTING = "meterfeed.connecting"
 
 _LONGEST_HEAD = 64 * 1024
 _AT_ONCE = 32 * 1024
-"""Bytes shown to h11 in one go: it looks at the size of a head only when it asks for more."""
+"""Bytes shown to h11 in one go before the body: it looks at the size of a head only when it asks for more."""
 _MOST_INTERIM = 10
 _HIGH_WATER = 256 * 1024
 _HAPPY_EYEBALLS_SECONDS = 0.25
@@ -63,8 +63,7 @@ class Wire(httpx.AsyncBaseTransport):
             httpx.RemoteProtocolError: what came is not one HTTP answer to this request.
         """
         request.extensions[CONNECTING] = True
-        assert isinstance(request.stream, httpx.AsyncByteStream)
-        body = b"".join([part async for part in request.stream])
+        body = await request.aread()
         await self._slots.acquire()
         try:
             connection = await self._connection(request.url)
@@ -253,7 +252,7 @@ class _Connection(asyncio.Protocol):
     async def head(self) -> h11.Response:
         """The head of the final answer."""
         for _ in range(_MOST_INTERIM + 1):
-            event = await self._event()
+            event = await self._event(_AT_ONCE)
             if isinstance(event, h11.Response):
                 self._check(event)
                 return event
@@ -268,7 +267,7 @@ class _Connection(asyncio.Protocol):
 
     async def body(self) -> bytes | None:
         """The next part of the body; None at its end."""
-        event = await self._event()
+        event = await self._event(_HIGH_WATER)
         if isinstance(event, h11.Data):
             return bytes(event.data)
         if not isinstance(event, h11.EndOfMessage):
@@ -280,18 +279,18 @@ class _Connection(asyncio.Protocol):
             self._ended = True  # never to be used again: the rest of the request is still leaving
         return None
 
-    async def _event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+    async def _event(self, at_once: int) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         while True:
             try:
                 event = self._http.next_event()
                 if event is not h11.NEED_DATA:
                     return event
-                self._http.receive_data(await self._bytes())
+                self._http.receive_data(await self._bytes(at_once))
             except h11.RemoteProtocolError:
                 raise httpx.RemoteProtocolError("not an HTTP answer") from None
 
-    async def _bytes(self) -> bytes:
-        """What has arrived; empty at the end of the connection; raises `httpx.ReadError` when it broke."""
+    async def _bytes(self, at_once: int) -> bytes:
+        """What has arrived, at most so much; empty at the end; raises `httpx.ReadError` when the connection broke."""
         while not self._arrived and not self._ended:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -300,8 +299,8 @@ class _Connection(asyncio.Protocol):
                 self._waiter = None
         if not self._arrived and self._broken:
             raise httpx.ReadError("the connection broke")
-        data = bytes(self._arrived[:_AT_ONCE])
-        del self._arrived[:_AT_ONCE]
+        data = bytes(self._arrived[:at_once])
+        del self._arrived[:at_once]
         if not self._arrived and not self._ended:
             self._transport.resume_reading()
         return data

@@ -172,7 +172,7 @@ def test_the_deadline_ends_a_call_that_hangs():
     async def run():
         async with client(service, deadline_seconds=0.02) as api:
             await api.sign_in()
-            api._http._transport = httpx.MockTransport(lambda _: hangs())
+            api._transport = httpx.MockTransport(lambda _: hangs())
             return await api.call(CREATE)
 
     came = asyncio.run(run())
@@ -276,7 +276,7 @@ def test_calls_keep_to_the_rate():
 def test_no_other_host_is_ever_asked():
     async def run():
         async with client(Service()) as api:
-            request = api._http.build_request("GET", "https://evil.example/")
+            request = httpx.Request("GET", "https://evil.example/")
             await api._exchange(request, 1.0, 1)
 
     with pytest.raises(AssertionError):
