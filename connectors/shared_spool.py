@@ -1,7 +1,7 @@
 """A spool where several machines can read it: in an object store, or in a folder that all of them reach.
 
 The run that planned it copies the tables of its plan there, the manifest last. Workers read one partition at a time:
-of each file only the row group of that partition travels. It lies there as long as the spool of the run does.
+of each file only the batch of that partition travels. It lies there as long as the spool of the run does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from connectors.spool import FORMAT, MANIFEST, Spool, SpoolFile, read_group, together
+from connectors.spool import FORMAT, MANIFEST, Spool, SpoolFile, together
 from schemas.errors import SettingsError, StorageError
 
 CURE: Final = "Check METERFEED_SHARED, its credentials and the network, then run `meterfeed resume`."
@@ -128,7 +127,7 @@ class SharedSpool:
     partitions: int
     facts: Mapping[str, Any]
     _tables: Mapping[str, list[SpoolFile]]
-    _readers: dict[str, pq.ParquetFile] = field(default_factory=dict)
+    _schemas: dict[str, pa.Schema] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: SharedFolder) -> SharedSpool:
@@ -149,12 +148,13 @@ class SharedSpool:
     def read(self, table: str, partition: int) -> pl.DataFrame:
         """One partition of a table; no columns when it has no row."""
         with _told(self.folder.name):
-            groups = [
-                read_group(self._reader(file.name), file, partition)
-                for file in self._tables.get(table, ())
-                if file.counts[partition]
-            ]
-            return together(groups)
+            return together(
+                [
+                    self._batch(file, partition)
+                    for file in self._tables.get(table, ())
+                    if file.counts[partition]
+                ]
+            )
 
     def row_count(self, table: str, partition: int | None = None) -> int:
         """Rows in a table, or in one partition of it."""
@@ -174,21 +174,22 @@ class SharedSpool:
         raise StorageError(f"Nothing is taken out of a shared spool ({table}).")
 
     def close(self) -> None:
-        """Close the files; the spool stays."""
-        for reader in self._readers.values():
-            reader.close(force=True)
-        self._readers.clear()
+        """Nothing is held open; the spool stays."""
 
     def delete(self) -> None:
         """Remove the spool."""
         self.close()
         self.folder.delete()
 
-    def _reader(self, name: str) -> pq.ParquetFile:
-        if name not in self._readers:
-            file = self.folder.system.open(f"{self.folder.path}/{name}", "rb", cache_type="none")
-            self._readers[name] = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
-        return self._readers[name]
+    def _batch(self, file: SpoolFile, partition: int) -> pa.RecordBatch:
+        if file.name not in self._schemas:
+            self._schemas[file.name] = file.schema(self._bytes_at(file, 0, file.starts[0]))
+        stored = self._bytes_at(file, *file.starts[partition : partition + 2])
+        return file.batch(self._schemas[file.name], partition, stored)
+
+    def _bytes_at(self, file: SpoolFile, start: int, stop: int) -> bytes:
+        stored: bytes = self.folder.system.cat_file(f"{self.folder.path}/{file.name}", start=start, end=stop)
+        return stored
 
 
 @contextmanager

@@ -38,6 +38,9 @@ from pipeline.ports import RowSpool
 from schemas.errors import AccountError
 from schemas.outcomes import Kind
 
+FOLD_ROWS: Final = 40_000
+"""Rows folded at a time, about: a fold needs a kilobyte for each besides the rows, and larger ones are not faster."""
+
 SOURCE_SIZE: Final = 1 << 40
 """Row tokens of one source (`pipeline/canonical.py`: the source stands above the lower 40 bits)."""
 
@@ -154,11 +157,16 @@ def fold(rows: pl.DataFrame, contested_rows: pl.DataFrame, folding: Folding) -> 
 
 
 def fold_all(
-    spool: RowSpool, folding: Folding, *, workers: int = 2
+    spool: RowSpool, folding: Folding, *, workers: int = 2, rows_each: int = FOLD_ROWS
 ) -> Generator[tuple[pl.DataFrame, Folded]]:
-    """Fold every partition of the spool, in order, `workers` of them ahead of the caller.
+    """Fold every partition of the spool, in order, while the caller deals with the one before.
 
-    Memory is that of the partitions in hand, however many there are.
+    A large partition is folded piece by piece, each with all rows of its customers: what a fold needs besides its
+    rows does not grow with the run.
+
+    Args:
+        workers: pieces folded at a time.
+        rows_each: in a piece, about.
 
     Yields:
         The rows of a partition and what became of them.
@@ -167,22 +175,68 @@ def fold_all(
         AccountError: a row was lost or counted twice: a bug.
         StorageError: the spool is damaged.
     """
-
-    def folded(partition: int) -> tuple[pl.DataFrame, Folded]:
-        rows = spool.read(ROWS, partition)
-        return rows, fold(rows, spool.read(CONTESTED, partition), folding)
-
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fold")
+    ahead: deque[tuple[pl.DataFrame | None, Future[Folded]]] = deque()
+    folded: list[Folded] = []
+
+    def settled() -> Iterator[tuple[pl.DataFrame, Folded]]:
+        rows, future = ahead.popleft()
+        folded.append(future.result())
+        if rows is not None:
+            whole = _whole(folded)
+            folded.clear()
+            yield rows, whole
+
     try:
-        ahead: deque[Future[tuple[pl.DataFrame, Folded]]] = deque()
         for partition in range(spool.partitions):
-            ahead.append(pool.submit(folded, partition))
-            if len(ahead) == workers:
-                yield ahead.popleft().result()
+            rows, contested_rows = spool.read(ROWS, partition), spool.read(CONTESTED, partition)
+            pieces = customers_apart(rows, partition, spool.partitions, rows_each)
+            for number, piece in enumerate(pieces, start=1):
+                its_own = contested_rows if len(pieces) == 1 else _only(contested_rows, piece)
+                is_last = number == len(pieces)
+                ahead.append((rows if is_last else None, pool.submit(fold, piece, its_own, folding)))
+                if len(ahead) > workers:
+                    yield from settled()
         while ahead:
-            yield ahead.popleft().result()
+            yield from settled()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def customers_apart(
+    rows: pl.DataFrame, partition: int, partitions: int, rows_each: int
+) -> list[pl.DataFrame]:
+    """The rows of a partition in pieces of about so many, all rows of a customer in one.
+
+    By the hash that decided the partition, in its order, so that the records of the pieces, one after the other,
+    are those of the whole.
+    """
+    count = -(-rows.height // rows_each)
+    if count <= 1:
+        return [rows]
+    width = 2**64 // partitions
+    key = rows.select(user_key(wire_user(rows))).to_series() - partition * width
+    piece = (key // -(-width // count)).to_numpy()
+    return [rows.filter(pl.Series(piece == number)) for number in range(count)]
+
+
+def _only(contested_rows: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    return contested_rows.join(rows, on="row", how="semi") if contested_rows.height else contested_rows
+
+
+def _whole(pieces: Sequence[Folded]) -> Folded:
+    """What became of all rows of a partition."""
+    if len(pieces) == 1:
+        return pieces[0]
+    counts = [(piece.counts.rows, piece.counts.quarantined, piece.counts.duplicate) for piece in pieces]
+    rows, quarantined, duplicate = (sum(numbers) for numbers in zip(*counts, strict=True))
+    return Folded(
+        {kind: pl.concat([piece.records[kind] for piece in pieces]) for kind in Kind},
+        pl.concat([piece.provenance for piece in pieces]),
+        pl.concat([piece.duplicates for piece in pieces]).sort("row"),
+        pl.concat([piece.violations for piece in pieces]),
+        FoldCounts(rows, quarantined, duplicate, sum(piece.counts.mapped for piece in pieces)),
+    )
 
 
 # ------------------------------------------------------------------ rows

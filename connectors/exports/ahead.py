@@ -1,10 +1,14 @@
-"""Reading ahead: the next piece is fetched, hashed and checked by a second thread while this one parses."""
+"""Reading ahead: the next piece is made by another thread while this one works on the last.
+
+Twice on the way of a row: blocks are fetched, hashed and checked while others are parsed, and a batch is parsed while
+the one before it is judged.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -19,13 +23,13 @@ class _End:
         self.error = error
 
 
-def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items in the same order, fetched by another thread.
+def read_ahead(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
+    """The same items in the same order, fetched by another thread, `depth` of them held ready.
 
     An exception of `items` is raised here, in its place. When the reader stops early, the thread ends
     before this generator is closed: no thread outlives its file.
     """
-    ready: queue.Queue[Item | _End] = queue.Queue(maxsize=DEPTH)
+    ready: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 
     def offer(item: Item | _End) -> bool:
@@ -43,6 +47,9 @@ def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
             offer(_End(None))
         except BaseException as error:  # noqa: BLE001 - handed over whole to the reading thread
             offer(_End(error))
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # here, where nobody is about to close the file it reads
 
     thread = threading.Thread(target=fetch, name="meterfeed-read-ahead", daemon=True)
     thread.start()

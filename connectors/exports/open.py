@@ -11,6 +11,7 @@ from typing import IO, Final
 
 import polars as pl
 
+from connectors.exports.ahead import read_ahead
 from connectors.exports.batch import RawBatch
 from connectors.exports.containers import HEAD, Container, Hashed, container_of, unpacked, workbook
 from connectors.exports.corrections import CORRECTS_SCHEMA, OURS, TOKEN, is_correction, token_parts
@@ -141,7 +142,7 @@ class OpenedExport:
             ended = self.profile.file.last_line == "ended" and not self._manifest_agrees
             rows = CsvRows(opening, self.profile, self.name, source=self.index, ended=ended)
             try:
-                yield from rows.batches()
+                yield from read_ahead(rows.batches(), depth=1)
             except OSError as error:
                 raise _unreadable(self.name, error, hashed.taken if hashed else 0) from None
             if hashed is not None:

@@ -16,7 +16,7 @@ from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.identity import Identity
 from pipeline.intake import spool_rows
 from pipeline.partition import RowShape
-from pipeline.records import Folded, Folding, fold_all
+from pipeline.records import FOLD_ROWS, Folded, Folding, fold_all
 from schemas.outcomes import Kind
 
 SCHEMA = {
@@ -89,6 +89,7 @@ def run(
     policy: ConflictPolicy = QUARANTINE,
     partitions: int = 1,
     workers: int = 1,
+    rows_each: int = FOLD_ROWS,
     frames: Iterable[tuple[int, pl.DataFrame]] | None = None,
 ) -> Result:
     """Take the sources through spool, conflicts and fold; `frames` overrides how their rows arrive."""
@@ -99,6 +100,8 @@ def run(
             spool_rows(spool, frame, sources[number].shape, identity)
         find_conflicts(spool, policy)
         folding = Folding(identity, policy, scopes=[f"profile-{i}" for i in range(len(sources))])
-        result = Result([folded for _, folded in fold_all(spool, folding, workers=workers)])
+        result = Result(
+            [folded for _, folded in fold_all(spool, folding, workers=workers, rows_each=rows_each)]
+        )
         spool.delete()
     return result

@@ -8,11 +8,15 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import Any
 
+import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline import records
 from pipeline.conflicts import ConflictPolicy
-from pipeline.partition import RowShape
+from pipeline.partition import RowShape, user_key
+from pipeline.records import customers_apart, fold
 from schemas.outcomes import Kind
 from tests.folding.harness import SOURCE, Result, Source, run
 
@@ -110,6 +114,46 @@ def test_the_number_of_partitions_and_threads_changes_nothing(
     assert content(alone) == content(many)
     assert alone.violations() == many.violations()
     assert alone.provenance() == many.provenance()
+
+
+@LAWS
+@given(portfolios(), policies, st.sampled_from(["as-is", "hmac"]), st.integers(1, 5))
+def test_a_partition_folded_in_pieces_is_the_partition_folded_at_once(
+    sources: list[Source], policy: ConflictPolicy, ids: str, rows_each: int
+) -> None:
+    whole = run(*sources, policy=policy, ids=ids, partitions=2)
+    pieces = run(*sources, policy=policy, ids=ids, partitions=2, workers=2, rows_each=rows_each)
+    for kind in Kind:
+        made = [[folded.records[kind].rows() for folded in result.folds] for result in (whole, pieces)]
+        assert made[0] == made[1]  # in the same order, too: the digest of the plan rests on it
+    assert [whole.duplicates(), whole.violations(), whole.provenance(), whole.counts()] == [
+        pieces.duplicates(),
+        pieces.violations(),
+        pieces.provenance(),
+        pieces.counts(),
+    ]
+
+
+def test_a_fold_never_gets_more_rows_than_it_has_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the partition: half as many again for what the hash does not divide evenly."""
+    folded = []
+    monkeypatch.setattr(
+        records, "fold", lambda rows, *others: folded.append(rows.height) or fold(rows, *others)
+    )
+    export = [{"user": f"u{n % 3000}", "location": f"l{n}", "meter_point": f"mp{n}"} for n in range(9000)]
+    run(Source(export), partitions=2, workers=2, rows_each=500)
+    assert 9000 == sum(folded)
+    assert max(folded) <= 750
+
+
+def test_customers_apart_are_whole_and_in_order() -> None:
+    rows = pl.DataFrame({"user": [f"u{n % 700}" for n in range(2100)], "row": range(2100)})
+    hashed = rows.with_columns(user_key(pl.col("user")).alias("key")).filter(pl.col("key") >= 2**63)
+    pieces = customers_apart(hashed, 1, 2, 100)
+    assert len(pieces) == -(-hashed.height // 100)
+    assert hashed.sort("key", "row").equals(pl.concat(pieces).sort("key", "row"))
+    edges = [(piece["key"].min(), piece["key"].max()) for piece in pieces if piece.height]
+    assert all(before[1] < after[0] for before, after in pairwise(edges))
 
 
 @LAWS

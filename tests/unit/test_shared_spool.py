@@ -58,7 +58,7 @@ def test_half_a_copy_is_no_spool_and_is_replaced(spool: Spool, root: SharedRoot,
 
 def test_a_damaged_file_is_an_error_and_not_another_customer(spool: Spool, root: SharedRoot, tmp_path: Path):
     root.folder("run").publish(spool, without=[])
-    [file] = (tmp_path / "shared" / "run").glob("plan_create_users-*.parquet")
+    [file] = (tmp_path / "shared" / "run").glob("plan_create_users-*.arrows")
     content = bytearray(file.read_bytes())
     content[content.index(b"u1")] ^= 1
     file.write_bytes(content)

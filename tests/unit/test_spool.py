@@ -3,10 +3,12 @@
 import os
 import resource
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from connectors.spool import MANIFEST, STRETCH_ROWS, Spool
@@ -58,8 +60,50 @@ def test_many_stretches_make_many_files(spool: Spool) -> None:
     for start in range(0, 2 * STRETCH_ROWS, STRETCH_ROWS // 2):
         spool.append("rows", rows(start, STRETCH_ROWS // 2).select("row", "bucket"))
     assert spool.row_count("rows") == 2 * STRETCH_ROWS
-    assert len(list(spool.folder.glob("rows-*.parquet"))) == 2
+    assert len(list(spool.folder.glob("rows-*.arrows"))) == 2
     assert sum(spool.read("rows", p).height for p in range(4)) == 2 * STRETCH_ROWS
+
+
+def test_few_words_and_enums_come_back_as_they_were(spool: Spool) -> None:
+    words = pl.Enum(["a", "ø", "never"])
+    frame = rows(0, 4).with_columns(
+        kind=pl.Series(["a", "ø", None, "a"], dtype=words),
+        status=pl.lit(None, pl.String),
+        op=pl.Series(["update", "create", None, "update"]),
+    )
+    spool.append("rows", frame)
+    spool.append("rows", frame.with_columns(row=pl.col("row") + 4, op=pl.lit("delete")))
+    found = all_of(spool, "rows")
+    assert found.schema == frame.drop("bucket").schema
+    assert found["op"].to_list() == ["update", "create", None, "update", *["delete"] * 4]
+    assert found["kind"].to_list() == ["a", "ø", None, "a"] * 2
+
+
+def test_too_many_words_are_written_as_they_are(spool: Spool) -> None:
+    frame = rows(0, 1000).with_columns(op=pl.format("op-{}", "row"))
+    spool.append("rows", frame)
+    assert all_of(spool, "rows").equals(frame.drop("bucket"))
+
+
+def test_a_file_is_a_stream_that_any_tool_opens(spool: Spool) -> None:
+    spool.append("rows", rows(0, 100).drop("severity"))
+    spool.finish()
+    [file] = spool.folder.glob("rows-*")
+    assert pl.read_ipc_stream(file).sort("row").equals(rows(0, 100).drop("severity", "bucket"))
+
+
+def test_what_is_kept_of_a_file_is_three_numbers_a_partition(tmp_path: Path) -> None:
+    """A description of every batch in memory would be what grows with the run."""
+    spool = Spool.create(tmp_path / "spool", partitions=256)
+    spool.append("rows", rows(0, 5000))
+    before = pa.total_allocated_bytes()
+    for partition in range(256):
+        spool.read("rows", partition)
+    [file] = spool.files()["rows"]
+    kept = [file.counts, file.starts, file.checksums]
+    assert sum(sys.getsizeof(numbers) for numbers in kept) < 3 * 256 * 8 + 500
+    assert pa.total_allocated_bytes() <= before
+    spool.close()
 
 
 def test_a_table_can_be_read_and_then_grow(spool: Spool) -> None:
