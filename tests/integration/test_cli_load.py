@@ -204,7 +204,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes_it(meterfeed, tmp_
 
 
 def _wait_until(condition) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if condition():
             return
         time.sleep(0.05)

@@ -69,15 +69,19 @@ def test_a_killed_one_goes_on_where_it_was(meterfeed: Any, api: Sandbox, write: 
     meterfeed("sync", *write("a.csv", portfolio(many)), "--json", **settings_for(api))
     by_hand(api, "DELETE", f"/users/{min(one['userId'] for one in api.state()['users'])}")
     command = [sys.executable, "-c", "from flows.cli import main; main()", "reconcile", "--users", "all"]
+    # More than the 400 requests of the first 200 users are answered, and the rest takes for ever.
+    late = [{"kind": "slow-answer", "on": "read", "at": list(range(600, 2000)), "seconds": 60}]
+    api.set_faults({"fault": late})
     seen = len(api.requests())
     process = subprocess.Popen(
-        [*command, "--rate", "400", "--quiet"], cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL
+        [*command, "--rate", "10000", "--quiet"], cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL
     )
-    while len(api.requests()) - seen < 600:  # more than the 400 requests of the first 200 users
+    while len(api.requests()) - seen < 601:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    api.set_faults(None)
     seen = len(api.requests())
     told = meterfeed("reconcile", "--users", "all", "--rate", "10000", "--json").document
     again = len(api.requests()) - seen

@@ -183,7 +183,7 @@ def test_an_overlapping_run_is_told_so_and_a_killed_one_is_finished_by_the_next(
     prefect: Server, settings: dict[str, str], tmp_path: Path
 ):
     export = export_of(tmp_path / "kunder-1.csv", rows=400)
-    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 0.5}]}
+    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "at": list(range(4, 200)), "seconds": 4.0}]}
     with Sandbox(0, slow) as api:
         settings = {**settings, **settings_for(api), "chunk_size": "20", "concurrency": "2"}
         with prefect.host() as doomed:

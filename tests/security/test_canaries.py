@@ -218,7 +218,7 @@ def test_no_canary_is_found(night, tmp_path):
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(1200):
+    for _ in range(2400):
         if condition():
             return
         time.sleep(0.05)
