@@ -6,16 +6,19 @@ import argparse
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,8 +26,14 @@ from typing import Any
 
 from tests.campaign.postgres import SETTING, served_in_memory
 
-SIMULATED = 0.55
-"""Share of the time for schedules; the rest is for real processes and sockets."""
+SCHEDULES_AN_HOUR = 100_000
+"""As many are wanted; they take what real processes, which are fewer and wait much, leave of the cores."""
+
+POLITE = 10
+"""How far schedules step back behind real processes, whose clocks do not wait (nice)."""
+
+ENOUGH_DISKS, ENOUGH_WIRE_FAULTS, CELLS_EACH = 150, 80, 3
+"""So many cases come before the schedules are complete; the others after, if there is time."""
 
 ON_POSTGRES = 100
 """One schedule in so many keeps its ledger in PostgreSQL: a server is ten times the cost of a file."""
@@ -79,7 +88,11 @@ def run_case(seed: int, case: int) -> Result:
 
 
 def _run_case(arguments: tuple[int, int]) -> Result:
-    return run_case(*arguments)
+    from tests.campaign.quick import tidy
+
+    result = run_case(*arguments)
+    tidy()
+    return result
 
 
 @dataclass
@@ -134,6 +147,36 @@ def campaign(seed: int, *, minutes: float, cases: int, workers: int, show: int =
     return score
 
 
+class Beside:
+    """A campaign of schedules in a process of its own, while this one looks after real processes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], told: Path) -> None:
+        self._process = process
+        self._told = told
+
+    def score(self) -> Score:
+        """Wait for its end; what it came to."""
+        if self._process.wait() != 0:
+            raise RuntimeError(f"the schedules ended with {self._process.returncode}")
+        found = pickle.loads(self._told.read_bytes())
+        assert isinstance(found, Score)
+        return found
+
+
+@contextmanager
+def schedules_beside(seed: int, *, minutes: float, cases: int, workers: int) -> Iterator[Beside]:
+    """Let schedules run beside what happens in the block."""
+    with tempfile.TemporaryDirectory(prefix="campaign-") as place:
+        told = Path(place) / "score"
+        asked = {"seed": seed, "minutes": minutes, "cases": cases, "workers": workers, "told": told}
+        command = [sys.executable, "-m", "tests.campaign", *(f"--{name}={asked[name]}" for name in asked)]
+        with subprocess.Popen(command, cwd=SCORECARD.parents[1]) as process:
+            try:
+                yield Beside(process, told)
+            finally:
+                process.terminate()
+
+
 # ------------------------------------------------------------------ real processes and sockets
 @dataclass
 class Tally:
@@ -142,6 +185,10 @@ class Tally:
     tried: int = 0
     there_are: int = 0
     failed: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        there_are = self.there_are + other.there_are
+        return Tally(self.tried + other.tried, there_are, self.failed + other.failed)
 
     def __str__(self) -> str:
         return f"{self.tried:,}" if self.tried == self.there_are else f"{self.tried:,} of {self.there_are:,}"
@@ -265,7 +312,7 @@ def on_postgres(point: Any, place: Path) -> object:
 
 
 def all_wire_faults(seed: int, *, cells: int) -> list[Case]:
-    """Every fault of the wire on real sockets, each in so many cells."""
+    """Every fault of the wire on real sockets, each in so many cells, one fault after the other."""
     from sandbox.wire import WIRE_FAULTS
     from tests.campaign.processes import hears_wrongly
 
@@ -275,13 +322,13 @@ def all_wire_faults(seed: int, *, cells: int) -> list[Case]:
         return None
 
     chance = random.Random(f"wire/{seed}")
-    found = [
+    kinds = sorted(WIRE_FAULTS)
+    chance.shuffle(kinds)
+    return [
         (f"wire {kind} {cell}", partial(case, kind, cell))
-        for kind in sorted(WIRE_FAULTS)
+        for kind in kinds
         for cell in chance.sample(range(1350), cells)
     ]
-    chance.shuffle(found)
-    return found
 
 
 # ------------------------------------------------------------------ the scorecard
@@ -345,41 +392,63 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or time.time()))
     parser.add_argument("--case", default=os.environ.get("CASE") or None)
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 60))
-    parser.add_argument("--cases", type=int, default=10**9)
+    parser.add_argument("--cases", type=int, help="schedules; without, 100,000 an hour")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--told", type=Path, help="schedules only, and their score into this file")
     given = parser.parse_args()
+    cases = given.cases or max(1, round(SCHEDULES_AN_HOUR * max(1.0, given.minutes / 60)))
+    if given.told is not None:
+        os.nice(POLITE)
+        score = campaign(given.seed, minutes=given.minutes, cases=cases, workers=given.workers)
+        given.told.write_bytes(pickle.dumps(score))
+        return 0
     with served_in_memory():
         if given.case is not None:
             return replay(given.seed, given.case)
-        return whole(given.seed, minutes=given.minutes, cases=given.cases, workers=given.workers)
+        return whole(given.seed, minutes=given.minutes, cases=cases, workers=given.workers)
 
 
 def whole(seed: int, *, minutes: float, cases: int, workers: int) -> int:
     """A campaign, from its first schedule to its line in the scorecard."""
-    from tests.campaign.processes import has_strace
-
     at, began = commit(), time.monotonic()
 
-    def left(share: float) -> float:
-        return (minutes - (time.monotonic() - began) / 60) * share
+    def left() -> float:
+        return minutes - (time.monotonic() - began) / 60
 
-    tallies = {"kill points": Tally(), "disk points": Tally(), "drills": Tally()}
-    score = campaign(seed, minutes=minutes * SIMULATED, cases=cases, workers=workers)
-    tallies["wire cases"] = try_all(all_wire_faults(seed, cells=3), minutes=left(0.25), workers=workers * 2)
-    if has_strace():
-        kills, disks = all_kills(seed)
-        tallies["drills"] = try_all(all_drills(seed, triples=40), minutes=left(0.2), workers=workers + 1)
-        disks = all_disks() + disks
-        few = try_all(disks[:100], minutes=left(0.2), workers=workers + 1)
-        tallies["kill points"] = try_all(kills, minutes=left(1.0), workers=workers + 1)
-        more = try_all(disks[100:], minutes=left(1.0), workers=workers + 1)
-        tallies["disk points"] = Tally(few.tried + more.tried, len(disks), few.failed + more.failed)
-    else:
-        print("strace is missing: NO KILL POINT AND NO DRILL WAS TRIED", flush=True)
-    wrong = append_line(score, tallies, seed=seed, minutes=(time.monotonic() - began) / 60, at=at)
+    with schedules_beside(seed, minutes=minutes, cases=cases, workers=workers) as schedules:
+        first, later = real_cases(seed)
+        tallies = {name: Tally() for name in first}
+        for name, few in first.items():
+            tallies[name] += try_all(few, minutes=left(), workers=workers + 1)
+            print(f"{name}: {tallies[name]} after {minutes - left():.0f} minutes", flush=True)
+        score = schedules.score()
+    for name, more in later.items():
+        tallies[name] += try_all(more, minutes=left(), workers=workers + 1)
+    wrong = append_line(score, tallies, seed=seed, minutes=minutes - left(), at=at)
     print(SCORECARD.read_text(encoding="utf-8").splitlines()[-1])
     print(f"{wrong} violations; faults in schedules: {len(score.kinds)} kinds")
     return 1 if wrong else 0
+
+
+def real_cases(seed: int) -> tuple[dict[str, list[Case]], dict[str, list[Case]]]:
+    """Cases with real processes and sockets, by the column they are counted in: what must be, and what may be."""
+    from tests.campaign.processes import has_strace
+
+    wire = all_wire_faults(seed, cells=CELLS_EACH)
+    enough = ENOUGH_WIRE_FAULTS * CELLS_EACH
+    if not has_strace():
+        print("strace is missing: NO KILL POINT AND NO DRILL WAS TRIED", flush=True)
+        nothing: dict[str, list[Case]] = {"drills": [], "kill points": [], "disk points": []}
+        return nothing | {"wire cases": wire[:enough]}, {"wire cases": wire[enough:]}
+    kills, disks = all_kills(seed)
+    disks = all_disks() + disks
+    first = {
+        "drills": all_drills(seed, triples=40),
+        "kill points": kills,
+        "disk points": disks[:ENOUGH_DISKS],
+        "wire cases": wire[:enough],
+    }
+    return first, {"disk points": disks[ENOUGH_DISKS:], "wire cases": wire[enough:]}
 
 
 def replay(seed: int, case: str) -> int:
@@ -392,7 +461,9 @@ def replay(seed: int, case: str) -> int:
         print(*(wrong or ["every invariant holds"]), sep="\n")
         return 1 if wrong else 0
     kills, disks = all_kills(seed)
-    every = dict(all_wire_faults(seed, cells=3) + all_drills(seed, triples=40) + all_disks() + disks + kills)
+    every = dict(
+        all_wire_faults(seed, cells=CELLS_EACH) + all_drills(seed, triples=40) + all_disks() + disks + kills
+    )
     if case not in every:
         print(f"there is no case {case!r} with seed {seed}")
         return 2

@@ -21,6 +21,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from connectors.ledger import frames, store
+from pipeline.delivery import traffic
 from schemas.ledger import Identity
 
 _ENGINE = store.engine_for
@@ -65,10 +66,15 @@ def _encoded(frame: pl.DataFrame) -> bytes:
     return page
 
 
+PAUSE_STEP_SECONDS = 10.0
+"""Virtual seconds between two looks whether a pause is to end early: a pause that is not asked to lasts as long."""
+
+
 @contextmanager
 def cheaply() -> Iterator[None]:
-    """Share engine and pages between the lives lived inside."""
+    """Share engine and pages between the lives lived inside; look at the clock in large steps."""
     with (
+        patch.object(traffic, "PAUSE_STEP_SECONDS", PAUSE_STEP_SECONDS),
         patch.object(store, "engine_for", _engine),
         patch.object(store, "from_bytes", _decoded),
         patch.object(store, "to_bytes", _encoded),
@@ -94,7 +100,13 @@ def lay_out(path: Path, identity: Identity, now: float) -> None:
 
 
 def settle_down() -> None:
-    """Take what is loaded by now out of the collector's rounds: it lives as long as the process."""
+    """Take what is loaded by now out of the collector's rounds, and let it come when it is called (`tidy`)."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.disable()
+
+
+def tidy() -> None:
+    """Free what points at itself, at the end of a case, where `settle_down` has sent the collector away."""
+    if not gc.isenabled():
+        gc.collect()
