@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import sandbox.faults
@@ -225,6 +226,46 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come about")
 
 
+# ------------------------------------------------------------------ a program that leaks is caught
+LEAKING = """
+import base64, logging, os, pathlib, sys, tempfile, polars as pl, pipeline.canonical
+from urllib.parse import quote
+honest = pipeline.canonical.to_canonical
+def leaking(*a, **k):
+    frame = next(one for one in (*a, *k.values()) if isinstance(one, pl.DataFrame))
+    told = frame["user"][0]
+    logging.getLogger("pipeline.canonical").warning(told)
+    try:
+        raise ValueError(f"this row: {told}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+    for name, content in (
+        ("utf-16", told.encode("utf-16")),
+        ("base64", base64.b64encode(b"it was " + told.encode())),
+        ("url", b"https://example.invalid/" + quote(told).encode()),
+        ("hex", told.encode().hex().encode()),
+    ):
+        for folder in (os.environ["METERFEED_DATA_DIR"], tempfile.gettempdir()):
+            pathlib.Path(folder, f"left-{name}").write_bytes(content)
+    return honest(*a, **k)
+pipeline.canonical.to_canonical = leaking
+"""
+"""Our program with bugs that tell who the first customer is: in its log, in words, and in files, plain and encoded."""
+
+
+def test_a_program_that_leaks_is_caught_at_each_place(tmp_path):
+    planted = plant(tmp_path)
+    place = Place(tmp_path / "place", {"METERFEED_ID_KEY": SECRETS["id key"], "METERFEED_SETTLE": "0.1"})
+    with Sandbox() as api:
+        place.settings |= api.settings
+        code = place.run("sync", planted.path, "--profile", PROFILE, code=LEAKING + MAIN)
+    assert 10 == code, (place.folder / "err.txt").read_text()[-2000:]
+    left = [f"{where}/left-{way}" for where in ("data", "tmp") for way in ("base64", "hex", "url", "utf-16")]
+    assert [(file, "good, Kundenr") for file in sorted([*left, "data/meterfeed.jsonl", "err.txt"])] == leaks(
+        place.folder, planted.texts | SECRETS, MAY_HOLD
+    )
+
+
 # ------------------------------------------------------------------ the search can find
 CANARY = "Kanari Ødegård <41>?"
 
@@ -260,6 +301,10 @@ def containers(found: bytes) -> Iterator[tuple[str, Callable[[Path], None]]]:
     yield "name", lambda path: path.with_name(f"log-{CANARY}").touch()
     yield "database", lambda path: sqlite(path, blob=found)
     yield "page", lambda path: sqlite(path, blob=stream.getvalue())
+    yield (
+        "packed page",
+        lambda path: sqlite(path, blob=pa.compress(stream.getvalue(), codec="zstd", asbytes=True)),
+    )
     yield "write-ahead log", wal
 
 
