@@ -16,9 +16,14 @@ from xml.etree import ElementTree as ET
 
 import altair as alt
 import vl_convert
+from altair.utils.schemapi import disable_debug_mode
 from markupsafe import Markup
 
 from schemas.masking import printable
+
+disable_debug_mode()
+# Altair would check every piece of a drawing against its schema as it is made: a third of what a page costs. Ours are
+# always made the same way, and pages are held byte for byte.
 
 Align = Literal["left", "center", "right"]
 WIDTH = 360
@@ -121,7 +126,7 @@ def drawable(text: str) -> str:
 
 def drawn(layers: Sequence[alt.Chart], *, width: int, height: int, caption: Caption) -> Markup:
     """The layers on top of each other at a fixed size, x and y in points, as inert SVG."""
-    spec = _specification(alt.layer(*layers), width, height)
+    spec = _specification(layers, width, height)
     for layer in spec["layer"]:
         for axis, domain in (("x", [0, width]), ("y", [height, 0])):
             if axis in layer.get("encoding", {}):
@@ -133,15 +138,22 @@ def drawn_map(
     layers: Sequence[alt.Chart], *, width: int, height: int, projection: Mapping[str, Any], caption: Caption
 ) -> Markup:
     """The layers on top of each other in one projection, as inert SVG."""
-    spec = _specification(alt.layer(*layers), width, height)
+    spec = _specification(layers, width, height)
     spec["projection"] = dict(projection)
     return inert_svg(vl_convert.vegalite_to_svg(spec), caption)
 
 
-def _specification(chart: alt.LayerChart | alt.FacetChart, width: int, height: int) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.properties(width=width, height=height).to_dict(validate=False)
+def _specification(layers: Sequence[alt.Chart], width: int, height: int) -> dict[str, Any]:
+    """One drawing of all layers. Altair's own `layer` would copy the data of each of them several times."""
+    specs: list[dict[str, Any]] = [layer.to_dict(validate=False) for layer in layers]
     return {
-        **spec,
+        "$schema": specs[0]["$schema"],
+        "layer": [
+            {name: spec[name] for name in ("data", "mark", "encoding") if name in spec} for spec in specs
+        ],
+        "datasets": {name: rows for spec in specs for name, rows in spec["datasets"].items()},
+        "width": width,
+        "height": height,
         "autosize": "none",
         "padding": 0,
         "background": "transparent",
