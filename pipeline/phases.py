@@ -75,3 +75,12 @@ WAITS_FOR: dict[Phase, tuple[Phase, ...]] = {
     Phase.DELETE_USERS: (Phase.DELETE_RESOURCES, Phase.DELETE_VEHICLES, Phase.DELETE_LOCATIONS),
 }
 """Phases whose records wait until earlier ones of the same location or customer are done."""
+
+TAKES_FROM: dict[Phase, tuple[Phase, ...]] = {
+    Phase.UPDATE_LOCATIONS: (Phase.RELEASE_LOCATIONS, Phase.FREE_LOCATIONS),
+    Phase.CREATE_LOCATIONS: (Phase.RELEASE_LOCATIONS, Phase.UPDATE_LOCATIONS),
+}
+"""Phases whose records may want a meter point that a record of an earlier one gives up.
+
+What frees a meter point and is not done holds its own update back, and that holds it against what is created.
+"""

@@ -153,6 +153,10 @@ class Ledger(Protocol):
     Raises `StorageError` from any method when what it was told cannot be proven to be stored.
     """
 
+    def pack(self, draft: Draft) -> Draft:
+        """Prepare a draft for `intend`, in whatever thread: nothing is stored, and no transaction is needed."""
+        ...
+
     def intend(self, drafts: Sequence[Draft], *, now: float) -> list[ChunkRow]:
         """Commit the intent to send new chunks; they are in flight from here on."""
         ...
@@ -197,6 +201,14 @@ class Ledger(Protocol):
         self, *, states: Sequence[State], run_seq: int | None = None, phase: str | None = None
     ) -> Iterator[ChunkRow]:
         """Chunks in these states, oldest first."""
+        ...
+
+    def chunks_of_run(self, run_seq: int, phase: str, *, states: Sequence[State]) -> Iterator[ChunkRow]:
+        """Chunks of a phase in these states, oldest first, whoever sends them."""
+        ...
+
+    def holdings(self, kind: str, buckets: range) -> pl.DataFrame | None:
+        """What the API is believed to hold for users in `buckets`."""
         ...
 
     def cursor(self, run_seq: int, phase: str, lane: int) -> int:
@@ -289,10 +301,6 @@ class LedgerBook(Ledger, Protocol):
 
     def request_counts(self, run_seq: int) -> tuple[int, int, int]:
         """Requests that change something: sent, retried among them, and chunks split."""
-        ...
-
-    def holdings(self, kind: str, buckets: range) -> pl.DataFrame | None:
-        """What the API is believed to hold for users in `buckets`."""
         ...
 
     def holding_counts(self) -> dict[str, int]:

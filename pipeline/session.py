@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.contract import PINNED, compare, shape_of
 from pipeline.delivery.answers import MalformedAnswer, parse, users_page
+from pipeline.delivery.awaiting import still_waits
 from pipeline.delivery.books import Tally
 from pipeline.delivery.pace import Learned
 from pipeline.delivery.sender import Sender
@@ -396,7 +397,12 @@ class Session:
         )
         [now] = self.ledger.runs(run_id=run.run_id)
         if now.state == SENDING:
-            return SENDING if open_records else SETTLED
+            # What a lane held back may have been settled by another one since: it has to be gone through again.
+            waits = any(
+                state == State.BLOCKED and still_waits(why)
+                for _, state, why, _ in self.ledger.account(run.run_seq)
+            )
+            return SENDING if open_records or waits else SETTLED
         return PLANNED if now.plan else "stopped"
 
     def open_chunks(self, run: RunRow) -> Iterator[ChunkRow]:

@@ -630,6 +630,10 @@ class Ledger:
                 return
             last = rows[-1].chunk_seq
 
+    def chunks_of_run(self, run_seq: int, phase: str, *, states: Sequence[State]) -> Iterator[ChunkRow]:
+        """Chunks of a phase in one of `states`, oldest first; also those of lanes that somebody else sends."""
+        return Ledger.chunks(self, states=states, run_seq=run_seq, phase=phase)
+
     def supersede(self, run_seq: int) -> None:
         """Give up what an older run planned and never sent: a newer plan takes its place."""
         with self._writing() as connection:

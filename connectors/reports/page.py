@@ -54,6 +54,7 @@ def _environment() -> Environment:
         bytes=words.byte_size,
         moment=words.moment,
         sentence=words.sentence,
+        reason=words.reason,
         foreign=foreign,
         plain=plain,
         told=told,

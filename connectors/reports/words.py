@@ -61,16 +61,24 @@ OUTCOME_LABELS = {
 }
 OUTCOME_MEANING = {
     Outcome.REJECTED: "The API refused them, alone and after reading back.",
-    Outcome.BLOCKED: "They were never sent, because what they hang on is not in place.",
+    Outcome.BLOCKED: "They were never sent, because what they wait for is not in place or not done.",
     Outcome.IN_DOUBT: "They were sent and no answer came: they may or may not be there.",
     Outcome.NOT_SENT: "The run stopped before their turn.",
 }
 OUTCOME_CURE = {
     Outcome.REJECTED: "Mend the row named here in the export, or in the rejected file, and load it again.",
-    Outcome.BLOCKED: "Settle their user or location first; `meterfeed resume` then sends them by itself.",
+    Outcome.BLOCKED: "Settle their user, their location or the former holder of their meter point first; "
+    "`meterfeed resume` then sends them by itself.",
     Outcome.IN_DOUBT: "Run `meterfeed resume`: it reads back before it sends anything again.",
     Outcome.NOT_SENT: "Run `meterfeed resume` to send them.",
 }
+REASON_TEXTS = {
+    "release_in_doubt": "Whether the former holder let go of its meter point is not known",
+    "release_planned": "The former holder has not let go of its meter point yet",
+    "release_blocked": "The former holder of its meter point waits itself",
+    "release_rejected": "The API refused to take its meter point from the former holder",
+}
+"""Reasons whose name says too little by itself."""
 STATUS = {
     Exit.OK: "good",
     Exit.DONE_WITH_REJECTS: "attention",
@@ -156,6 +164,11 @@ def sentence(name: str) -> str:
     """A rule or code as a sentence: `meter_point_id_has_18_digits` is "Meter point id has 18 digits"."""
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def reason(code: str) -> str:
+    """Why a record is not in place, as a sentence."""
+    return REASON_TEXTS.get(code) or sentence(code)
 
 
 def moment(text: str | None) -> str:

@@ -16,18 +16,11 @@ from typing import TypeVar
 
 import polars as pl
 
+from pipeline.delivery.awaiting import Awaited
 from pipeline.delivery.books import MANIFEST, Books, Part, Shipment
 from pipeline.delivery.calls import batch_call
 from pipeline.delivery.classifier import Reason, Ruling, Verdict
-from pipeline.delivery.cutting import (
-    Cut,
-    PlanReader,
-    ReadPlan,
-    apart,
-    blocked_leaves,
-    cuts,
-    missing_parents,
-)
+from pipeline.delivery.cutting import Cut, PlanReader, ReadPlan, blocked_leaves, cuts
 from pipeline.delivery.doubts import Doubts
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.singles import Singles, contract_error, forbidden_error, foreign_error
@@ -108,12 +101,27 @@ class Sender:
         Raises:
             MeterfeedError: what stopped the run; everything up to there is in the ledger.
         """
+        doubted = False
         for phase in Phase:
             if sizes.get(phase, 0) and not self._over():
                 await self._work(self._jobs(run_seq, phase, sizes[phase], partitions))
                 await self._doubts.settle()
-            if self.books.fatal is not None:
-                raise self.books.fatal
+            self._raise_if_fatal()
+            doubted = doubted or bool(self.books.doubts)
+        if doubted:
+            await self._once_settled(run_seq, [phase for phase in Phase if sizes.get(phase, 0)])
+
+    async def _once_settled(self, run_seq: int, phases: Sequence[Phase]) -> None:
+        """What was in doubt when its children's turn came may have been settled since: their turn is now."""
+        for phase in phases:
+            if self._over():
+                return
+            awaited = await self.durable(Awaited.by, self.ledger, run_seq, phase)
+            doubts = len(self.books.doubts)
+            await self._work(self._freed(run_seq, phase, awaited))
+            if len(self.books.doubts) > doubts:
+                await self._doubts.settle()
+            self._raise_if_fatal()
 
     async def recover(self) -> int:
         """Settle what earlier runs left in doubt; sends nothing that changes anything.
@@ -124,9 +132,12 @@ class Sender:
         waiting = await self.durable(lambda: list(self.ledger.chunks(states=[State.IN_DOUBT])))
         self.books.doubts.extend(self._plan.shipment(chunk) for chunk in waiting)
         await self._doubts.settle(resend=False)
+        self._raise_if_fatal()
+        return sum(shipment.chunk.n for shipment in self.books.doubts)
+
+    def _raise_if_fatal(self) -> None:
         if self.books.fatal is not None:
             raise self.books.fatal
-        return sum(shipment.chunk.n for shipment in self.books.doubts)
 
     def _over(self) -> bool:
         return self.books.fatal is not None or self.stopping()
@@ -163,9 +174,9 @@ class Sender:
             self.books.fail(error)
 
     async def _jobs(self, run_seq: int, phase: Phase, size: int, partitions: int) -> AsyncIterator[Job]:
-        missing = await self.durable(missing_parents, self.ledger, run_seq, phase)
-        async for chunk in self._left_over(run_seq, phase, missing):
-            yield partial(self._again, self._plan.shipment(chunk))
+        awaited = await self.durable(Awaited.by, self.ledger, run_seq, phase)
+        async for job in self._left_over(run_seq, phase, awaited):
+            yield job
         start = await self.durable(self.ledger.cursor, run_seq, phase, self.lane)
         canary = start == 0 and MANNERS[phase].batch and size > self.guards.canary
         which = range(partitions) if self.lane == 0 else (self.lane - 1,)
@@ -174,7 +185,7 @@ class Sender:
             draft = Draft(
                 run_seq, phase, self.lane, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame()
             )
-            good, apart_from = apart(cut.records, missing, phase)
+            good, apart_from = awaited.apart(cut.records)
             held = [(reason, _holding(draft, records)) for reason, records in apart_from]
             if good.height and canary and cut.cursor == 0:
                 await self._canary(_holding(draft, good), good, held)
@@ -195,24 +206,32 @@ class Sender:
 
         return cuts(pieces, start=start, size_of=size_of)
 
-    async def _left_over(
-        self, run_seq: int, phase: Phase, missing: pl.DataFrame | None
-    ) -> AsyncIterator[ChunkRow]:
+    async def _left_over(self, run_seq: int, phase: Phase, awaited: Awaited) -> AsyncIterator[Job]:
         """Chunks of this run and phase that were cut and not sent, or were blocked and now are free."""
+        for chunk in await self._waiting(run_seq, phase, State.PLANNED):
+            yield partial(self._again, self._plan.shipment(chunk))
+        async for job in self._freed(run_seq, phase, awaited):
+            yield job
 
-        def waiting(state: State) -> list[ChunkRow]:
-            return list(self.ledger.chunks(states=[state], run_seq=run_seq, phase=phase))
+    async def _waiting(self, run_seq: int, phase: Phase, state: State) -> list[ChunkRow]:
+        return await self.durable(
+            lambda: list(self.ledger.chunks(states=[state], run_seq=run_seq, phase=phase))
+        )
 
-        for chunk in await self.durable(waiting, State.PLANNED):
-            yield chunk
-        for chunk in await self.durable(waiting, State.BLOCKED):
-            free, still = apart(chunk.manifest, missing, phase)
+    async def _freed(self, run_seq: int, phase: Phase, awaited: Awaited) -> AsyncIterator[Job]:
+        """What was held back and need not be any more; what still must be is told by the reason it has now."""
+        for chunk in await self._waiting(run_seq, phase, State.BLOCKED):
+            free, still = awaited.apart(chunk.manifest)
+            if not free.height and all(reason == chunk.reason for reason, _ in still):
+                continue
+            leaves = blocked_leaves(still)
             if free.height:
-                leaves = [Leaf(free.select(MANIFEST), State.PLANNED), *blocked_leaves(still)]
-                born = await self.durable(
-                    self.ledger.split, chunk.chunk_seq, leaves, now=self.world.now(), verdict="released"
-                )
-                yield born[0]
+                leaves.insert(0, Leaf(free.select(MANIFEST), State.PLANNED))
+            born = await self.durable(
+                self.ledger.split, chunk.chunk_seq, leaves, now=self.world.now(), verdict="released"
+            )
+            if free.height:
+                yield partial(self._again, self._plan.shipment(born[0]))
 
     # ------------------------------------------------------------ one chunk
     async def _first_time(self, draft: Draft, records: pl.DataFrame, held: Held) -> None:

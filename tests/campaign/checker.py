@@ -180,7 +180,9 @@ class Books:
 
 @lru_cache(maxsize=1024)
 def unpacked(page: bytes) -> pa.Table:
-    """A page of the ledger: an Arrow stream, or a file in ledgers of schema version 1."""
+    """A page of the ledger: an Arrow stream in a frame of zstd; of earlier versions bare, or an Arrow file."""
+    if page.startswith(b"\x28\xb5\x2f\xfd"):
+        page = pa.CompressedInputStream(pa.BufferReader(page), "zstd").read()
     reader = pa.ipc.open_file if page.startswith(b"ARROW1") else pa.ipc.open_stream
     return reader(pa.BufferReader(page), options=pa.ipc.IpcReadOptions(use_threads=False)).read_all()
 
@@ -442,30 +444,8 @@ def _holdings(of: Evidence, held: dict[Any, Record], before: dict[Any, Record]) 
                 yield f"the ledger believes {kind} {own} to be held"
 
 
-def _was_taken(of: Evidence, record: Record) -> bool:
-    """Whether another location still held one of its meter points when it was sent for the last time."""
-    wanted = set((record["body"] or {}).get("meterPointIds", ()))
-    holders = {
-        (one["userId"], one["locationId"])
-        for one in of.before["locations"]
-        if wanted & set(one.get("meterPointIds") or ())
-    }
-    sent = [one.time for one in of.sent if one.method == "POST" and record["id"].encode() in one.body]
-    released = [
-        effect["time"]
-        for effect in of.effects
-        if effect["request"] and (effect["user"], effect["id"]) in holders
-    ]
-    return bool(holders) and bool(sent) and (not released or max(sent) < max(released))
-
-
 def _refused_for_nothing(of: Evidence, books: Books) -> Iterator[str]:
-    bad = set(of.poison)
-    bad |= {
-        record["id"]
-        for record in of.plan
-        if books.state.get(key_of(record)) == "rejected" and _was_taken(of, record)
-    }
+    bad = of.poison
     for record in of.plan:
         blocked = record["user_id"] in bad or record["location_id"] in bad
         state = books.state.get(key_of(record))

@@ -5,9 +5,11 @@ The simulator lives it in virtual time, the reference delivery in a process of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
 
 import polars as pl
 
@@ -22,7 +24,7 @@ from pipeline.phases import MANNERS, Phase
 from pipeline.plan import KindPlan, Plan
 from pipeline.ports import World
 from schemas.errors import ApiUnavailable, MeterfeedError
-from schemas.ledger import State
+from schemas.ledger import RunRow, State
 from schemas.outcomes import Exit, Kind, worst
 from schemas.profile import GuardsSection
 
@@ -53,8 +55,25 @@ class Manner:
     """What goes wrong with the ledger while it delivers."""
 
 
+class Work(Protocol):
+    """What is to be sent, and what the ledger knows beforehand."""
+
+    @property
+    def frames(self) -> dict[Phase, pl.DataFrame]:
+        """The plan."""
+
+    @property
+    def held(self) -> pl.DataFrame | None:
+        """Locations that are believed to be held."""
+
+
+def keys_of(points: Sequence[str]) -> list[int]:
+    """The keys a ledger knows meter points by."""
+    return [int.from_bytes(blake2b(point.encode(), digest_size=8).digest()) for point in points]
+
+
 async def live(
-    frames: dict[Phase, pl.DataFrame],
+    work: Work,
     ledger: Ledger,
     durable: Journal,
     client: ApiClient,
@@ -62,20 +81,8 @@ async def live(
     manner: Manner,
 ) -> Ending:
     """Live it; whatever stops it is told in the ending."""
-    runs = await durable(ledger.runs)
-    run = (
-        runs[0]
-        if runs
-        else await durable(
-            ledger.begin_run,
-            command="sync",
-            environment="sandbox",
-            profiles="p",
-            job_digest="j",
-            stamp="20260101",
-            now=world.now(),
-        )
-    )
+    frames = work.frames
+    run = await durable(_run, ledger, work.held, world.now())
     sender = Sender(
         api=client,
         ledger=ledger,
@@ -85,7 +92,7 @@ async def live(
         traffic=Traffic(world, chunk_records=manner.chunk, concurrency=manner.concurrency),
         guards=GuardsSection(rejected=1.0, rejected_alike=10**6, canary=manner.canary),
         settle_seconds=manner.settle_seconds,
-        meter_point_keys=lambda points: [int(point) for point in points],
+        meter_point_keys=keys_of,
         stopping=manner.stopping,
     )
     error: MeterfeedError | None = None
@@ -97,6 +104,22 @@ async def live(
     except MeterfeedError as caught:
         error = caught
     return ending_of(frames, await _account(ledger, durable, run.run_seq), error)
+
+
+def _run(ledger: Ledger, held: pl.DataFrame | None, now: float) -> RunRow:
+    """The run that is under way, or a new one over what is held before it."""
+    for run in ledger.runs():
+        return run
+    if held is not None:
+        ledger.store_holdings(Kind.LOCATION.value, 0, held)
+    return ledger.begin_run(
+        command="sync",
+        environment="sandbox",
+        profiles="p",
+        job_digest="j",
+        stamp="20260101",
+        now=now,
+    )
 
 
 async def _account(ledger: Ledger, durable: Journal, run_seq: int) -> Lines:

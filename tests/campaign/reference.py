@@ -99,7 +99,7 @@ async def deliver(order: Order) -> Ending:
             ) as client,
             Journal(ledger) as durable,
         ):
-            return await live(work().frames, ledger, durable, client, world, manner)
+            return await live(work(), ledger, durable, client, world, manner)
 
 
 def main(order: Order) -> int:

@@ -30,7 +30,7 @@ from connectors.ledger import open_ledger
 from connectors.ledger.journal import Journal
 from connectors.ledger.store import Ledger
 from flows.settings import Secret
-from pipeline.holdings import RELEASED
+from pipeline.holdings import HOLDING_COLUMNS, RELEASED
 from pipeline.phases import Phase
 from pipeline.plan import PLAN_SCHEMA
 from pipeline.ports import World
@@ -39,9 +39,9 @@ from sandbox.effects import Cause
 from sandbox.inprocess import EPOCH, InProcessTransport, MemoryNetwork, VirtualTimeLoop
 from sandbox.records import Coordinates, Location, Resource, User
 from schemas.errors import StorageError
-from schemas.ledger import Identity
+from schemas.ledger import MANIFEST_SCHEMA, Identity
 from tests.campaign.checker import Evidence, Life, Sent, Witness, states_in
-from tests.campaign.life import Manner, live
+from tests.campaign.life import Manner, keys_of, live
 from tests.campaign.quick import cheaply, lay_out
 from tests.campaign.schedules import SETTLE_SECONDS, Schedule
 
@@ -92,6 +92,8 @@ class Work:
     frames: dict[Phase, pl.DataFrame]
     records: list[dict[str, Any]]
     poison: set[str]
+    held: pl.DataFrame | None
+    """Locations the ledger knows beforehand: those that are to give up a meter point."""
 
 
 def work_of(one: Schedule) -> Work:
@@ -99,8 +101,10 @@ def work_of(one: Schedule) -> Work:
     records: list[dict[str, Any]] = []
 
     def add(phase: str, user: str, own: str, body: dict[str, Any] | None, **more: Any) -> None:
+        keys = list((body or {}).get("meterPointIds", ()))
         records.append(
-            {"phase": phase, "user_id": user, "id": own, "location_id": None, "keys": [], "body": body} | more
+            {"phase": phase, "user_id": user, "id": own, "location_id": None, "keys": keys, "body": body}
+            | more
         )
 
     users = [f"user-{n:04d}" for n in range(one.sizes["create_users"])]
@@ -137,7 +141,7 @@ def work_of(one: Schedule) -> Work:
         add("create_vehicles", homes[n % len(homes)], f"car-{n}", body)
     makes = [record["id"] for record in records if record["phase"].startswith("create")]
     poison = {own for own in makes if chance.random() < one.poison}
-    return Work(_frames(records), records, poison)
+    return Work(_frames(records), records, poison, _believed(one))
 
 
 def canaries_of(records: list[dict[str, Any]]) -> frozenset[str]:
@@ -166,6 +170,26 @@ def location_body(user: str, own: str, number: int, *, whole: bool) -> dict[str,
     return body | {"meterPointIds": [point(number)]}
 
 
+def _believed(one: Schedule) -> pl.DataFrame | None:
+    numbers = range(one.sizes["release_locations"])
+    if not numbers:
+        return None
+    n = len(numbers)
+    return pl.DataFrame(
+        {
+            "id": [f"old-rel-{number}" for number in numbers],
+            "user_id": [f"old-user-{number}" for number in numbers],
+            "location_id": [None] * n,
+            "digest": ["before"] * n,
+            "meter_point_keys": [keys_of(points_of(number)) for number in numbers],
+            "bucket": [0] * n,
+            "row": [0] * n,
+            "scope": ["p"] * n,
+        },
+        schema={name: MANIFEST_SCHEMA[name] for name in HOLDING_COLUMNS},
+    )
+
+
 def _frames(records: list[dict[str, Any]]) -> dict[Phase, pl.DataFrame]:
     frames = {}
     for phase in Phase:
@@ -177,7 +201,7 @@ def _frames(records: list[dict[str, Any]]) -> dict[Phase, pl.DataFrame]:
                     "user_id": [r["user_id"] for r in mine],
                     "location_id": [r["location_id"] for r in mine],
                     "digest": [RELEASED if r["body"] is None else f"d-{r['id']}" for r in mine],
-                    "meter_point_keys": [[int(key) for key in r["keys"]] for r in mine],
+                    "meter_point_keys": [keys_of(r["keys"]) for r in mine],
                     "bucket": [0] * len(mine),
                     "row": list(range(len(mine))),
                     "scope": ["p"] * len(mine),
@@ -186,6 +210,11 @@ def _frames(records: list[dict[str, Any]]) -> dict[Phase, pl.DataFrame]:
                 schema=PLAN_SCHEMA,
             )
     return frames
+
+
+def points_of(number: int) -> tuple[str, ...]:
+    """The meter points of a location that is to give up the first of them."""
+    return (point(800 + number), point(900 + number)) if number % 2 else (point(800 + number),)
 
 
 def seed_world(core: Core, one: Schedule) -> None:
@@ -206,9 +235,8 @@ def seed_world(core: Core, one: Schedule) -> None:
                 meter_point_ids=(point(700 + n),),
             ),
         )
-        kept = (point(900 + n),) if n % 2 else ()
         world.create_location(
-            cause, Location(user_id=user, location_id=f"old-rel-{n}", meter_point_ids=(point(800 + n), *kept))
+            cause, Location(user_id=user, location_id=f"old-rel-{n}", meter_point_ids=points_of(n))
         )
         world.create_resource(
             cause,
@@ -431,7 +459,7 @@ class Simulation:
         ):
             self.step()
             async with self._client() as client, Journal(ledger) as durable:
-                ending = await live(self.work.frames, ledger, durable, client, world, manner)
+                ending = await live(self.work, ledger, durable, client, world, manner)
         self.life.error, self.life.guard = ending.error, ending.guard
         self.life.exit_code, self.life.settled = ending.exit_code, ending.settled
 

@@ -184,6 +184,14 @@ SCENES: dict[str, Scene] = {
         api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read"}),
         then=(api(rules={"reject_ids": ["user-00000"]}),),
     ),
+    "children of a parent that is settled late follow in the same start": Scene(
+        OF_ONE,
+        api(
+            {"kind": "dropped", "on": "mutating", "at": [1]},
+            {"kind": "bad-request", "on": "read", "until": 92.5},
+        ),
+        settings={"settle": 90.0},
+    ),
     "pages in the way of recovering": Scene(
         USERS, api(fault("dropped", at=[2]), UNREADABLE), then=(api({"kind": "login-page", "on": "read"}),)
     ),

@@ -71,6 +71,8 @@ class VirtualBench:
     lane: int = 0
     stop: Callable[[Core, float], bool] = lambda _core, _now: False
     token_lifetime: float = 3600.0
+    held: pl.DataFrame | None = None
+    """Locations the ledger believes to be held before the first start."""
     core: Core = field(init=False)
 
     def __post_init__(self) -> None:
@@ -113,6 +115,8 @@ class VirtualBench:
                         stamp="20260101",
                         now=self.now(),
                     ).run_seq
+                    if self.held is not None:
+                        ledger.store_holdings("location", 0, self.held)
                 sender = self.sender(client, ledger, world, journal)
                 try:
                     left = await sender.recover()
