@@ -73,7 +73,9 @@ def overflow(page, width: int) -> list[str]:
 def test_a_page_has_no_barrier_that_axe_knows(opened, name, scheme):
     page = opened(name, scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    results = Axe().run(page)
+    # Nothing but colours is another by night: the other rules were asked by day.
+    only = {"runOnly": {"type": "rule", "values": ["color-contrast"]}} if scheme == "dark" else {}
+    results = Axe().run(page, options={"resultTypes": ["violations"], **only})
     assert results.response["violations"] == [], results.generate_report()
 
 
