@@ -14,6 +14,7 @@ from connectors.ledger import open_ledger
 from connectors.ledger.claims import MOST_LOST, SharedLedger, join_ledger
 from connectors.ledger.moving import move_ledger
 from connectors.ledger.store import Ledger
+from pipeline.holdings import MERGES
 from schemas.errors import GuardError, SettingsError, StorageError
 from schemas.ledger import Draft, Identity, State
 from schemas.sharing import ClaimLost
@@ -226,3 +227,77 @@ def test_workers_of_a_run_that_died_cannot_write_into_a_ledger_that_is_being_mov
         move_ledger(text, f"sqlite:///{tmp_path}/moved.sqlite")
         with pytest.raises(ClaimLost):
             worker.intend([draft(Shared(run, begun.run_seq, worker, worker, text), 1, "b")], now=3.0)
+
+
+# ------------------------------------------------------------------ who may join
+def test_there_must_be_a_ledger_to_join(text: str):
+    with pytest.raises(StorageError, match="no ledger yet"), join_ledger(text, identity=IDENTITY):
+        raise AssertionError
+
+
+def test_a_worker_of_another_version_is_refused(shared: Shared):
+    with shared.run.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE meta SET value = '1' WHERE key = 'schema_version'"))
+    with pytest.raises(StorageError, match="different versions"), join_ledger(shared.url, identity=IDENTITY):
+        raise AssertionError
+
+
+def test_a_worker_of_another_tenant_is_refused(shared: Shared):
+    other = Identity(tenant="another", base_url=IDENTITY.base_url, key=IDENTITY.key)
+    with pytest.raises(SettingsError, match="another tenant"), join_ledger(shared.url, identity=other):
+        raise AssertionError
+
+
+# ------------------------------------------------------------------ how it ends
+def test_a_run_that_is_stopped_is_stopped_for_all_and_the_first_reason_stays(shared: Shared):
+    claim = shared.anna.take("anna", seconds=LONG, lane=1)
+    assert claim is not None
+    shared.bo.stop(GuardError("Too many refused.", guard="rejected", cure="Look."))
+    shared.bo.stop(StorageError("Something else.", cure="Wait."))
+    assert not shared.anna.renew(claim, seconds=LONG)
+    assert shared.bo.take("bo", seconds=LONG) is None
+    standing = shared.bo.standing()
+    assert standing is not None
+    assert ("Too many refused. Look.", 1, 0) == (str(standing.trouble), standing.held, standing.done)
+    assert () == standing.open
+
+
+def test_an_offer_that_is_taken_back_leaves_what_was_under_way_in_doubt(shared: Shared):
+    assert shared.anna.take("anna", seconds=LONG, lane=1) is not None
+    [chunk] = shared.anna.intend([draft(shared, 1, "a")], now=2.0)
+    with pytest.raises(StorageError, match="took the ledger over"):
+        shared.bo.retract(shared.run_seq, fence=shared.run.fence - 1)
+    shared.bo.retract(shared.run_seq, fence=shared.run.fence)
+    assert shared.bo.standing() is None
+    assert [(chunk.chunk_seq, State.IN_DOUBT, "worker_died")] == [
+        (one.chunk_seq, one.state, one.reason) for one in shared.run.chunks(states=list(State))
+    ]
+
+
+def test_how_far_all_are_is_told_by_partition(shared: Shared):
+    expired = shared.anna.take("anna", seconds=-1.0, lane=1)
+    assert expired is not None
+    standing = shared.bo.standing()
+    assert standing is not None
+    assert (2, 0, 0, (1, 2)) == (standing.lanes, standing.done, standing.held, standing.open)
+    for _ in range(2):
+        for lane in (1, 2):
+            claim = shared.bo.take("bo", seconds=LONG, lane=lane)
+            assert claim is not None
+            assert (lane == 1 and claim.step == 0) == claim.taken_over
+            shared.bo.leave(claim, done=True)
+    done = shared.bo.standing()
+    assert done is not None
+    assert (2, 1, (), True) == (done.done, done.lost, done.open, done.is_done)
+
+
+def test_a_worker_sees_its_own_partition_and_folds_nothing(shared: Shared):
+    for worker, lane in ((shared.anna, 1), (shared.bo, 2)):
+        assert worker.take("x", seconds=LONG, lane=lane) is not None
+        [chunk] = worker.intend([draft(shared, lane, f"r{lane}")], now=2.0)
+        worker.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=3.0)
+    assert [1] == [one.lane for one in shared.anna.chunks(states=list(State))]
+    assert 0 == shared.anna.absorb(MERGES)
+    shared.anna.forget()
+    assert [2] == [one.lane for one in shared.anna.chunks(states=list(State), lane=2)]
+    assert 2 == shared.run.absorb(MERGES)

@@ -32,12 +32,12 @@ def opened(url: str):
 
 
 def kill_backends(url: str, where: str = "true") -> int:
-    """Terminate the server processes behind a database's connections; returns how many there were."""
+    """End the server processes behind a database's connections, and with them their locks; how many there were."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         killed = connection.execute(
             sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
                 f"WHERE datname = current_database() AND pid <> pg_backend_pid() AND ({where})"
             )
         ).all()
