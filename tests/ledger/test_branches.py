@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+from dataclasses import replace
+from io import BytesIO
 
 import polars as pl
 import pytest
@@ -29,10 +31,28 @@ def ledger(sqlite_url, tmp_path):
         yield opened
 
 
-@pytest.mark.parametrize("page", [b"", b"no page", b"ARROW1 and then nothing", to_bytes(manifest("a"))[:600]])
+PAGE = to_bytes(manifest("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    "page", [b"", b"no page", b"ARROW1 and no more", PAGE[:4], PAGE[: len(PAGE) // 2], PAGE[:-1]]
+)
 def test_a_damaged_page_is_storage_trouble(page):
     with pytest.raises(StorageError, match="page that cannot be read"):
         from_bytes(page)
+
+
+@pytest.mark.parametrize("how", ["file of version 1", "stream of versions 2 to 4", "of today"])
+def test_a_page_of_every_version_is_read(how):
+    frame = manifest("a", "b", "c")
+    buffer = BytesIO()
+    if how == "file of version 1":
+        frame.write_ipc(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
+    elif how == "stream of versions 2 to 4":
+        frame.write_ipc_stream(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
+    else:
+        buffer.write(to_bytes(frame))
+    assert frame.equals(from_bytes(buffer.getvalue()))
 
 
 # ------------------------------------------------------------------ the lock
@@ -108,6 +128,54 @@ def test_a_database_without_a_version_is_no_ledger(ledger):
 def test_any_other_trouble_of_the_library_is_storage_trouble_without_its_words():
     with pytest.raises(StorageError, match=r"could not be used: CompileError\.$"), storage_trouble():
         raise sa.exc.CompileError("kanari")
+
+
+def test_facts_are_recalled_as_they_were_remembered_last(ledger):
+    assert ledger.recall("learned") is None
+    ledger.remember({"learned": "1", "other": "x"})
+    ledger.remember({"learned": "2"})
+    assert ("2", "x") == (ledger.recall("learned"), ledger.recall("other"))
+
+
+def test_runs_are_found_by_state_and_digest_newest_first(ledger):
+    first, second, third = (begun(ledger) for _ in range(3))
+    for run, state, digest in ((first, "sending", "p"), (second, "sending", "q"), (third, "planned", "p")):
+        ledger.change_run(run, state=state, plan="{}", plan_digest=digest)
+    assert [second, first] == [run.run_seq for run in ledger.runs(state="sending")]
+    assert [third, first] == [run.run_seq for run in ledger.runs(plan_digest="p")]
+    assert [first] == [run.run_seq for run in ledger.runs(state="sending", plan_digest="p")]
+    assert [third] == [run.run_seq for run in ledger.runs(limit=1)]
+
+
+def test_what_a_ledger_says_of_itself(ledger):
+    run = begun(ledger)
+    [done, _] = ledger.intend([draft(run, "a", "b"), draft(run, "c", start=2)], now=3.0)
+    ledger.settle(done.chunk_seq, state=State.ACKNOWLEDGED, now=4.0, status=201, verdict="applied")
+    ledger.absorb({"create_users": ("user", merged)})
+    told = ledger.describe()
+    assert {"running": 1} == told["runs"]
+    assert ({"in_flight": 1}, {"user": 2}) == (told["open_records"], told["held_records"])
+    assert (1, None, False) == (told["id_keys"], told["moved_to"], told["arriving"])
+
+
+def test_the_highest_lane_says_how_a_run_was_cut(ledger):
+    run = begun(ledger)
+    assert ledger.highest_lane(run) is None
+    ledger.intend([draft(run, "a")], now=3.0)
+    assert 0 == ledger.highest_lane(run)
+    ledger.intend([replace(draft(run, "b"), lane=3), replace(draft(run, "c"), lane=2)], now=3.0)
+    assert 3 == ledger.highest_lane(run)
+    assert ledger.highest_lane(begun(ledger)) is None
+
+
+def test_a_page_that_was_forgotten_is_read_again(ledger, monkeypatch):
+    monkeypatch.setattr(store, "_REMEMBERED", 2)
+    run = begun(ledger)
+    made = [ledger.intend([draft(run, name, start=place)], now=3.0)[0] for place, name in enumerate("abcd")]
+    for chunk, name in zip(made, "abcd", strict=True):
+        ledger.settle(chunk.chunk_seq, state=State.PLANNED, now=4.0, reason="throttled")
+        assert [name] == ledger.again(chunk.chunk_seq, now=5.0).manifest["id"].to_list()
+    assert 2 == len(ledger._fresh)
 
 
 def test_sources_are_replaced_by_what_is_noted_last(ledger):
