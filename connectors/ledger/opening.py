@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from connectors.ledger import statements as q
 from connectors.ledger import tables as t
 from schemas.errors import SettingsError, StorageError
 from schemas.ledger import Identity
@@ -25,14 +26,14 @@ OTHER_TENANT = (
 
 def meta(connection: sa.Connection, key: str) -> str | None:
     """A value of the ledger's `meta` table."""
-    found = connection.execute(sa.select(t.meta.c.value).where(t.meta.c.key == key)).scalar()
+    found = connection.execute(q.META, {"of_key": key}).scalar()
     return None if found is None else str(found)
 
 
 def put_meta(connection: sa.Connection, values: Mapping[str, str]) -> None:
     """Write values of the `meta` table, over older ones."""
     for key, value in values.items():
-        if not connection.execute(t.meta.update().where(t.meta.c.key == key).values(value=value)).rowcount:
+        if not connection.execute(q.CHANGE_META, {"of_key": key, "to": value}).rowcount:
             connection.execute(t.meta.insert().values(key=key, value=value))
 
 

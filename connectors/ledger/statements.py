@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from connectors.ledger.tables import attempt, chunk
+from connectors.ledger.tables import UNABSORBED, attempt, chunk, claim, meta, run
 from schemas.ledger import State
 
 CURSOR = sa.select(sa.func.coalesce(sa.func.max(chunk.c.cursor_to), 0)).where(
@@ -64,6 +65,60 @@ TRY_AGAIN = (
     .values(state=State.IN_FLIGHT, attempt=chunk.c.attempt + 1, fence=sa.bindparam("by"))
 )
 """A planned chunk goes out once more: `of_chunk`, `by`."""
+
+SEVERAL = 64
+"""Chunks read at a time: memory stays bounded."""
+
+
+@cache
+def chunks(*, of_run: bool, of_phase: bool, of_lane: bool) -> sa.Select[Any]:
+    """Chunks in one of `states` after `last`, oldest first: `of_run`, `of_phase`, `of_lane` where asked for."""
+    query = sa.select(chunk).where(
+        chunk.c.state.in_(sa.bindparam("states", expanding=True)), chunk.c.chunk_seq > sa.bindparam("last")
+    )
+    if of_run:
+        query = query.where(chunk.c.run_seq == sa.bindparam("of_run"))
+    if of_phase:
+        query = query.where(chunk.c.phase == sa.bindparam("of_phase"))
+    if of_lane:
+        query = query.where(chunk.c.lane == sa.bindparam("of_lane"))
+    return query.order_by(chunk.c.chunk_seq).limit(SEVERAL)
+
+
+ACCOUNT = (
+    sa.select(chunk.c.phase, chunk.c.state, chunk.c.reason, sa.func.sum(chunk.c.n))
+    .where(chunk.c.run_seq == sa.bindparam("of_run"), chunk.c.state != State.SPLIT)
+    .group_by(chunk.c.phase, chunk.c.state, chunk.c.reason)
+    .order_by(chunk.c.phase, chunk.c.state, chunk.c.reason)
+)
+"""Records of `of_run` by phase, state and reason, over leaf chunks only."""
+
+META = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("of_key"))
+"""A value of the ledger: `of_key`."""
+
+CHANGE_META = meta.update().where(meta.c.key == sa.bindparam("of_key")).values(value=sa.bindparam("to"))
+"""Another value of the ledger: `of_key`, `to`."""
+
+FENCE = sa.select(meta.c.value).where(meta.c.key == "fence").with_for_update(read=True)
+"""The fence, which nobody may raise until the transaction has ended."""
+
+END_CLAIMS = claim.delete()
+"""Nobody has a partition any more."""
+
+DOUBT_WHAT_WAS_IN_FLIGHT = (
+    chunk.update()
+    .where(chunk.c.state == State.IN_FLIGHT)
+    .values(
+        state=State.IN_DOUBT, reason="run_died", attempt_ended_at=sa.bindparam("at"), fence=sa.bindparam("by")
+    )
+)
+"""Requests of a dead run may or may not have been applied: `at`, `by` (the fence)."""
+
+STOP_RUNS = run.update().where(run.c.state == "running").values(state="stopped", fence=sa.bindparam("by"))
+"""Whoever was running is not any more: `by` (the fence)."""
+
+WAITING = sa.select(sa.func.coalesce(sa.func.sum(chunk.c.n), 0)).where(UNABSORBED)
+"""How many acknowledged records are not among what is held yet."""
 
 CHUNK = sa.select(chunk).where(chunk.c.chunk_seq == sa.bindparam("of_chunk"))
 """One chunk: `of_chunk`."""

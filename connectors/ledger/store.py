@@ -228,8 +228,7 @@ class Ledger:
         What changes chunks need not ask: their triggers do.
         """
         with self._transaction() as connection:
-            fence = sa.select(t.meta.c.value).where(t.meta.c.key == "fence").with_for_update(read=True)
-            if connection.execute(fence).scalar() != str(self.fence):
+            if connection.execute(q.FENCE).scalar() != str(self.fence):
                 raise StorageError(STALE, cure="Run `meterfeed resume`.")
             yield connection
 
@@ -276,17 +275,10 @@ class Ledger:
     def _take_over(self, connection: sa.Connection, now: float) -> None:
         self.fence = int(opening.meta(connection, "fence") or 0) + 1
         # Claims first, as workers do: so nobody waits for somebody who waits for him.
-        connection.execute(t.claim.delete())
+        connection.execute(q.END_CLAIMS)
         opening.put_meta(connection, {"fence": str(self.fence)})
-        # Requests of a dead run may or may not have been applied.
-        connection.execute(
-            t.chunk.update()
-            .where(t.chunk.c.state == State.IN_FLIGHT)
-            .values(state=State.IN_DOUBT, reason="run_died", attempt_ended_at=now, fence=self.fence)
-        )
-        connection.execute(
-            t.run.update().where(t.run.c.state == "running").values(state="stopped", fence=self.fence)
-        )
+        connection.execute(q.DOUBT_WHAT_WAS_IN_FLIGHT, {"at": now, "by": self.fence})
+        connection.execute(q.STOP_RUNS, {"by": self.fence})
 
     @staticmethod
     def _check_health(connection: sa.Connection) -> None:
@@ -609,26 +601,17 @@ class Ledger:
         lane: int | None = None,
     ) -> Iterator[ChunkRow]:
         """Chunks in one of `states`, oldest first, a few at a time so that memory stays bounded."""
-        last = 0
+        place = {"of_run": run_seq, "of_phase": phase, "of_lane": lane}
+        asked: dict[str, Any] = {name: value for name, value in place.items() if value is not None}
+        query = q.chunks(**{name: name in asked for name in place})
+        asked |= {"states": list(states), "last": 0}
         while True:
-            query = (
-                sa.select(t.chunk)
-                .where(t.chunk.c.state.in_(list(states)), t.chunk.c.chunk_seq > last)
-                .order_by(t.chunk.c.chunk_seq)
-                .limit(64)
-            )
-            if run_seq is not None:
-                query = query.where(t.chunk.c.run_seq == run_seq)
-            if phase is not None:
-                query = query.where(t.chunk.c.phase == phase)
-            if lane is not None:
-                query = query.where(t.chunk.c.lane == lane)
             with self._transaction() as connection:
-                rows = [self._chunk_row(row) for row in connection.execute(query).mappings()]
+                rows = [self._chunk_row(row) for row in connection.execute(query, asked).mappings()]
             yield from rows
-            if not rows:
+            if len(rows) < q.SEVERAL:
                 return
-            last = rows[-1].chunk_seq
+            asked["last"] = rows[-1].chunk_seq
 
     def chunks_of_run(self, run_seq: int, phase: str, *, states: Sequence[State]) -> Iterator[ChunkRow]:
         """Chunks of a phase in one of `states`, oldest first; also those of lanes that somebody else sends."""
@@ -658,14 +641,9 @@ class Ledger:
 
     def account(self, run_seq: int) -> list[tuple[str, str, str | None, int]]:
         """Records of a run by `(phase, state, reason, count)`, over leaf chunks only."""
-        query = (
-            sa.select(t.chunk.c.phase, t.chunk.c.state, t.chunk.c.reason, sa.func.sum(t.chunk.c.n))
-            .where(t.chunk.c.run_seq == run_seq, t.chunk.c.state != State.SPLIT)
-            .group_by(t.chunk.c.phase, t.chunk.c.state, t.chunk.c.reason)
-            .order_by(t.chunk.c.phase, t.chunk.c.state, t.chunk.c.reason)
-        )
         with self._transaction() as connection:
-            return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
+            found = connection.execute(q.ACCOUNT, {"of_run": run_seq})
+            return [(row[0], row[1], row[2], int(row[3])) for row in found]
 
     def request_counts(self, run_seq: int) -> tuple[int, int, int]:
         """Requests that change something: sent, retried among them, and chunks split."""
@@ -747,11 +725,10 @@ class Ledger:
         Returns:
             The number of records absorbed.
         """
-        waiting = sa.select(sa.func.coalesce(sa.func.sum(t.chunk.c.n), 0)).where(t.UNABSORBED)
         total = 0
         while True:
             with self._transaction() as connection:
-                if connection.execute(waiting).scalar_one() < max(at_least, 1):
+                if connection.execute(q.WAITING).scalar_one() < max(at_least, 1):
                     return total
                 total += self._absorb_some(connection, merge)
 

@@ -32,6 +32,19 @@ def test_an_intent_is_there_after_reopening_and_is_then_in_doubt(ledger_url: str
         assert ("run_died", ["a", "b"]) == (chunk.reason, chunk.manifest["id"].to_list())
 
 
+@pytest.mark.parametrize("n", [63, 64, 129])
+def test_chunks_are_read_a_few_at_a_time_and_none_is_left_out(
+    sqlite_url: str, tmp_path: Path, n: int
+) -> None:
+    with opened(sqlite_url, tmp_path) as ledger:
+        run, other = begun(ledger), begun(ledger)
+        ledger.hold([draft(run, f"u{i}") for i in range(n)], state=State.PLANNED, reason="test")
+        ledger.hold([draft(other, "x")], state=State.PLANNED, reason="test")
+        ledger.hold([draft(run, "y")], state=State.BLOCKED, reason="test")
+        found = ledger.chunks(states=[State.PLANNED], run_seq=run, phase="create_users", lane=0)
+        assert [[f"u{i}"] for i in range(n)] == [chunk.manifest["id"].to_list() for chunk in found]
+
+
 @pytest.mark.parametrize("target", [State.PLANNED, State.SUPERSEDED, State.BLOCKED])
 def test_an_acknowledged_chunk_cannot_move_on(ledger_url: str, tmp_path: Path, target: State) -> None:
     with opened(ledger_url, tmp_path) as ledger:
