@@ -81,7 +81,8 @@ def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]
 
 
 REMOVED = "removed"
-_REMOVALS = {State.ACKNOWLEDGED: REMOVED, **{state: outcome.value for state, outcome in OUTCOMES.items()}}
+REMOVALS = {State.ACKNOWLEDGED: REMOVED, **{state: outcome.value for state, outcome in OUTCOMES.items()}}
+"""What is said of a record that was to be removed, by the state of the leaf chunk that holds it."""
 
 
 def removal_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, dict[str, int]]:
@@ -95,13 +96,13 @@ def removal_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, dict[str, in
     counts: dict[Kind, dict[str, int]] = {}
     for kind, changes in plan.counts.items():
         if changes.delete:
-            counts[kind] = {"planned": changes.delete, **dict.fromkeys(_REMOVALS.values(), 0)}
+            counts[kind] = {"planned": changes.delete, **dict.fromkeys(REMOVALS.values(), 0)}
     for phase, state, _, count in lines:
         manner = MANNERS[Phase(phase)]
         if manner.removes:
             if manner.kind not in counts:
                 raise AccountError(f"the ledger holds {manner.kind} removals and none were planned")
-            counts[manner.kind][_REMOVALS[State(state)]] += count
+            counts[manner.kind][REMOVALS[State(state)]] += count
     for kind, one in counts.items():
         unseen = 2 * one["planned"] - sum(one.values())
         if unseen < 0:

@@ -14,7 +14,7 @@ import polars as pl
 from pipeline import account
 from pipeline.guards import first_tripped, tightest
 from pipeline.order import Opened
-from pipeline.phases import COUNTED, MANNERS, Phase
+from pipeline.phases import COUNTED, MANNERS, NAMED_BY_NO_ROW, TOLD, Phase
 from pipeline.plan import Plan
 from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
 from pipeline.ports import PlanSpool, RunShelf, World
@@ -509,17 +509,19 @@ def open_users(session: Session, run: RunRow, plan: Plan, spool: PlanSpool | Non
         chunk.manifest["user_id"].unique() for chunk in session.open_chunks(run) if chunk.phase in COUNTED
     ]
     if spool is not None:
-        found += [records["user_id"].unique() for _, records in _never_cut(session, run, plan, spool)]
+        found += [
+            records["user_id"].unique() for _, records in _never_cut(session, run, plan, spool, COUNTED)
+        ]
     return pl.concat(found).unique() if found else pl.Series("user_id", [], pl.String)
 
 
 def _never_cut(
-    session: Session, run: RunRow, plan: Plan, spool: PlanSpool
+    session: Session, run: RunRow, plan: Plan, spool: PlanSpool, phases: Collection[Phase]
 ) -> Iterator[tuple[Phase, pl.DataFrame]]:
-    """Planned records that no chunk holds: the run ended before it came to them."""
+    """Planned records of some phases that no chunk holds: the run ended before it came to them."""
     ledger = session.ledger
     laned = bool(ledger.highest_lane(run.run_seq))
-    for phase, size in ((one, size) for one, size in plan.phase_sizes.items() if one in COUNTED):
+    for phase, size in ((one, size) for one, size in plan.phase_sizes.items() if one in phases):
         whole, position = ledger.cursor(run.run_seq, phase, 0), 0
         if whole >= size:
             continue
@@ -535,7 +537,7 @@ def _never_cut(
 def outcome_frames(
     session: Session, run: RunRow, plan: Plan, spool: PlanSpool, files: Sequence[str]
 ) -> Iterator[pl.DataFrame]:
-    """One line per planned record: kind, masked id, operation, outcome, reason, where it comes from."""
+    """One line per planned record and removal: kind, masked id, operation, outcome, reason, where it comes from."""
     states = [
         State.ACKNOWLEDGED,
         State.REJECTED,
@@ -547,25 +549,26 @@ def outcome_frames(
     ]
     for chunk in session.ledger.chunks(states=states, run_seq=run.run_seq):
         phase = Phase(chunk.phase)
-        if phase not in COUNTED:
+        if phase not in TOLD:
             continue
+        outcome = account.outcome_of(phase, chunk.state).value
         yield _outcomes(
             chunk.manifest,
             files,
             kind=MANNERS[phase].kind,
             phase=phase,
-            outcome=account.outcome_of(phase, chunk.state),
+            outcome=account.REMOVALS[chunk.state] if MANNERS[phase].removes else outcome,
             reason=chunk.reason,
             message=chunk.message,
             attempts=chunk.attempt,
         )
-    for phase, records in _never_cut(session, run, plan, spool):
+    for phase, records in _never_cut(session, run, plan, spool, TOLD):
         yield _outcomes(
             records,
             files,
             kind=MANNERS[phase].kind,
             phase=phase,
-            outcome=Outcome.NOT_SENT,
+            outcome=Outcome.NOT_SENT.value,
             reason="not_reached",
             message=None,
             attempts=0,
@@ -579,7 +582,7 @@ def outcome_frames(
                     files,
                     kind=Kind(str(kind)),
                     phase=None,
-                    outcome=Outcome.UNCHANGED,
+                    outcome=Outcome.UNCHANGED.value,
                     reason=None,
                     message=None,
                     attempts=0,
@@ -592,7 +595,7 @@ def _outcomes(
     *,
     kind: Kind,
     phase: Phase | None,
-    outcome: Outcome,
+    outcome: str,
     reason: str | None,
     message: str | None,
     attempts: int,
@@ -602,12 +605,18 @@ def _outcomes(
         pl.lit(kind.value).alias("kind"),
         masked_ids("id").alias("masked_id"),
         pl.lit(operation).alias("operation"),
-        pl.lit(outcome.value).alias("outcome"),
+        pl.lit(outcome).alias("outcome"),
         pl.lit(reason, pl.String).alias("reason"),
         pl.lit(message, pl.String).alias("message"),
         pl.lit(attempts).alias("attempt_count"),
-        *source_columns(files),
+        *(_NO_SOURCE if phase in NAMED_BY_NO_ROW else source_columns(files)),
     )
+
+
+_NO_SOURCE = (
+    pl.lit(None, pl.String).alias("source_file"),
+    pl.lit(None, pl.UInt32).alias("source_line"),
+)
 
 
 def source_columns(files: Sequence[str]) -> tuple[pl.Expr, pl.Expr]:

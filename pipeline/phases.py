@@ -69,6 +69,12 @@ MANNERS: dict[Phase, Manner] = {
 COUNTED = frozenset(phase for phase, manner in MANNERS.items() if manner.done is not None)
 """Phases whose records are the records of the exports."""
 
+TOLD = COUNTED | {phase for phase, manner in MANNERS.items() if manner.removes}
+"""Phases each of whose records is told of: those of the exports, and what is removed because no export names it."""
+
+NAMED_BY_NO_ROW = frozenset(phase for phase, manner in MANNERS.items() if manner.bodiless)
+"""Phases whose records are those of earlier exports: no row of this one speaks of them."""
+
 WAITS_FOR: dict[Phase, tuple[Phase, ...]] = {
     Phase.UPDATE_LOCATIONS: (Phase.FREE_LOCATIONS,),
     Phase.DELETE_LOCATIONS: (Phase.DELETE_RESOURCES,),

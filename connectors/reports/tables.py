@@ -20,9 +20,13 @@ from schemas.errors import AccountError, StorageError
 from schemas.outcomes import Kind, Outcome
 
 _KINDS = pl.Enum([kind.value for kind in Kind])
-_OUTCOMES = pl.Enum([outcome.value for outcome in Outcome])
+REMOVED = "removed"
+"""The good end of what was to be removed."""
+REMOVAL = "delete"
+"""The operation of its lines, which are counted apart: what no export names is no record of theirs."""
+_OUTCOMES = pl.Enum([*(outcome.value for outcome in Outcome), REMOVED])
 _SEVERITIES = pl.Enum(["quarantine", "warn"])
-_OPERATIONS = pl.Enum(["create", "update", "unchanged", "delete", "release"])
+_OPERATIONS = pl.Enum(["create", "update", "unchanged", REMOVAL, "release"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Table:
 
 OUTCOMES = Table(
     "outcomes",
-    1,
+    2,
     {
         "kind": _KINDS,
         "masked_id": pl.String,
@@ -55,7 +59,7 @@ OUTCOMES = Table(
         "row_count": pl.UInt32,
     },
 )
-"""One line per planned record."""
+"""One line per planned record, and per removal of what vanished."""
 
 VIOLATIONS = Table(
     "violations",
@@ -109,7 +113,7 @@ class _Dialect(TypedDict):
     null_value: str
 
 
-IN_PLACE = (Outcome.CREATED.value, Outcome.UPDATED.value, Outcome.UNCHANGED.value)
+IN_PLACE = (Outcome.CREATED.value, Outcome.UPDATED.value, Outcome.UNCHANGED.value, REMOVED)
 BATCH_ROWS = 65_536
 """Rows of a copy that are in memory at once."""
 _DIALECT: Final = _Dialect(

@@ -19,7 +19,7 @@ from connectors.reports.index_page import index_page
 from connectors.reports.plain import junit_report, text_report
 from connectors.reports.quality_page import quality_page
 from connectors.reports.reconciliation import FILES, report_page
-from connectors.reports.tables import OUTCOMES, VIOLATIONS, Table, write_csv_copy
+from connectors.reports.tables import OUTCOMES, REMOVAL, VIOLATIONS, Table, write_csv_copy
 from connectors.reports.trends import load_runs, load_summary
 from schemas.details import RunDetails
 from schemas.errors import AccountError, StorageError
@@ -253,7 +253,16 @@ def _check_tables(folder: Path, summary: Summary, names: set[str]) -> None:
             for kind, counts in summary.records.items()
             for outcome in Outcome
         }
-        _must_agree(OUTCOMES, _grouped(folder / OUTCOMES.file, "kind", "outcome"), records)
+        removals: Counts = {
+            (kind, outcome): count
+            for kind, counts in summary.extra.get("vanished", {}).get("removals", {}).items()
+            for outcome, count in counts.items()
+            if outcome != "planned"
+        }
+        removes = (pl.col("operation") == REMOVAL).fill_null(value=False)
+        for what, which, account in (("", ~removes, records), ("removals ", removes, removals)):
+            lines = _grouped(folder / OUTCOMES.file, "kind", "outcome", which=which)
+            _must_agree(OUTCOMES, lines, account, what)
     if VIOLATIONS.name in names:
         rules: Counts = {
             (rule, severity): rows
@@ -263,18 +272,19 @@ def _check_tables(folder: Path, summary: Summary, names: set[str]) -> None:
         _must_agree(VIOLATIONS, _grouped(folder / VIOLATIONS.file, "rule", "severity"), rules)
 
 
-def _must_agree(table: Table, lines: Counts, account: Counts) -> None:
+def _must_agree(table: Table, lines: Counts, account: Counts, what: str = "") -> None:
     for names in sorted({*lines, *account}):
         told, expected = lines.get(names, 0), account.get(names, 0)
         if told != expected:
-            what = " ".join(names)
-            raise AccountError(f"{table.file} has {told} lines of {what}, the account {expected}")
+            named = what + " ".join(names)
+            raise AccountError(f"{table.file} has {told} lines of {named}, the account {expected}")
 
 
-def _grouped(path: Path, *columns: str) -> Counts:
-    """Lines of a table per combination of some columns."""
+def _grouped(path: Path, *columns: str, which: pl.Expr | None = None) -> Counts:
+    """Lines of a table, or some of them, per combination of some columns."""
     try:
-        found = pl.scan_parquet(path).group_by(*columns).len().collect()
+        lines = pl.scan_parquet(path)
+        found = (lines if which is None else lines.filter(which)).group_by(*columns).len().collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise StorageError(f"Cannot read {path.name} ({type(error).__name__}).") from None
     return {tuple(names): count for *names, count in found.iter_rows()}

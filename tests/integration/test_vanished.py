@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sandbox.server import Sandbox
@@ -147,6 +148,11 @@ def test_what_vanished_is_removed_once_a_person_approved_that_very_plan(
         word for word in ("Removed", "Missing from the export", "Back after removal") if word in page
     ]
     assert 1 == done["records"]["user"]["created"]
+    lines = pl.read_parquet(done["artifacts"]["outcomes"]).filter(pl.col("operation") == "delete")
+    assert [("location", "removed", None, None), ("user", "removed", None, None)] == lines.select(
+        "kind", "outcome", "reason", "source_line"
+    ).rows()
+    assert all(one.startswith("…") for one in lines["masked_id"])
 
 
 def test_missing_once_says_since_when(company: Company, clock: Clock) -> None:
@@ -296,6 +302,10 @@ def test_what_somebody_else_hung_on_a_user_keeps_it(company: Company, clock: Clo
     done = company.run("sync", *third, "--delete-vanished", "--approve", plan["plan_digest"])
     assert (10, ["location"]) == (done["exit_code"], company.deletes())
     assert 1 == done["vanished"]["removals"]["user"]["rejected"]
+    lines = pl.read_parquet(done["artifacts"]["outcomes"]).filter(pl.col("operation") == "delete")
+    assert [("location", "removed", None), ("user", "rejected", "has_other_records")] == lines.select(
+        "kind", "outcome", "reason"
+    ).rows()
 
 
 def test_a_customer_who_comes_back_is_created_anew_and_counted_as_such(

@@ -42,7 +42,7 @@ def test_a_table_has_its_columns_its_version_and_nothing_else(folder):
     schema = pq.read_schema(folder.path / "outcomes.parquet")
     assert schema.names == list(OUTCOMES.columns)
     assert schema.metadata[b"meterfeed.table"] == b"outcomes"
-    assert schema.metadata[b"meterfeed.version"] == b"1"
+    assert schema.metadata[b"meterfeed.version"] == b"2"
     rows = pl.read_parquet(folder.path / "outcomes.parquet")
     assert rows["outcome"].cast(pl.String).to_list() == ["created", "created", "created", "rejected"]
     assert rows["reason"].to_list() == [None, None, None, "exists"]

@@ -163,10 +163,25 @@ def test_sources_that_do_not_add_up_are_refused(tmp_path):
     assert "sources" in refused(tmp_path, replace(example, summary=summary))
 
 
+def told_by(summary):
+    """Lines of `outcomes.parquet` that agree with a summary."""
+    for kind, counts in summary.records.items():
+        for outcome in Outcome:
+            n = getattr(counts, outcome.value) or 0
+            yield pl.DataFrame({"kind": [kind.value] * n, "outcome": [outcome.value] * n})
+
+
 def test_tables_that_tell_another_story_are_refused(tmp_path):
     with RunFolder(tmp_path) as folder, writing_table(folder, OUTCOMES) as writer:
         writer.append(pl.DataFrame({"kind": ["user"], "outcome": ["created"]}))
     assert "outcomes.parquet has" in refused(tmp_path, runs.mixed())
+    with RunFolder(tmp_path) as folder, writing_table(folder, OUTCOMES) as writer:
+        for line in told_by(runs.mixed().summary):
+            writer.append(line)
+        writer.append(pl.DataFrame({"kind": ["user"], "operation": ["delete"], "outcome": ["removed"]}))
+    assert "outcomes.parquet has 1 lines of removals user removed, the account 0" in refused(
+        tmp_path, runs.mixed()
+    )
     (tmp_path / "outcomes.parquet").unlink()
     with RunFolder(tmp_path) as folder, writing_table(folder, VIOLATIONS) as writer:
         writer.append(pl.DataFrame({"rule": ["coordinates_come_in_pairs"], "severity": ["quarantine"]}))
