@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -62,19 +58,3 @@ async def deliver(
         seconds = time.perf_counter() - began
         account = {state: n for _, state, _, n in ledger.account(run.run_seq)}
     return {"sent": account["acknowledged"], "seconds": seconds}
-
-
-@contextmanager
-def echo_server(latency: float = 0.0) -> Iterator[int]:
-    """The bare server in a process of its own; yields its port."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.echo_server", str(latency)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        try:
-            yield int(server.stdout.readline())
-        finally:
-            server.kill()

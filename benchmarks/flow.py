@@ -15,9 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.delivery import echo_server
 from benchmarks.doors import environ, write_job
-from benchmarks.processes import Cost, alternating, as_json, machine, medians
+from benchmarks.processes import Cost, alternating, as_json, echo_server, machine, medians, said
 
 SHARE, SECONDS = 0.05, 10.0
 
@@ -93,7 +92,7 @@ def report(costs: dict[str, list[Cost]], asked: argparse.Namespace) -> None:
     allowed = SHARE * plain.wall + SECONDS
     print(f"command {plain.wall:8.2f} s   cpu {plain.cpu:8.2f} s")
     print(f"flow    {shell.wall:8.2f} s   cpu {shell.cpu:8.2f} s")
-    print(f"added   {added:8.2f} s   allowed {allowed:.2f} s: {'met' if added <= allowed else 'MISSED'}")
+    print(f"added   {added:8.2f} s   allowed {allowed:.2f} s: {said(added <= allowed)}")
     if asked.json:
         document = {"machine": machine(), "rows": asked.rows, "sides": as_json(costs), "added": added}
         asked.json.write_text(json.dumps(document, indent=2) + "\n")

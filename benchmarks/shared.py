@@ -17,9 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.delivery import echo_server
 from benchmarks.doors import METERFEED, environ, write_job
-from benchmarks.processes import machine
+from benchmarks.processes import echo_server, machine
 
 CREWS = {"alone": 0, "shared, 1 worker": 1, "shared, 2 workers": 2, "shared, 4 workers": 4}
 

@@ -11,24 +11,19 @@ Sides, each in its own process, in turn:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import statistics
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.processes import alternating, as_json, machine
+from benchmarks.processes import Found, Sending, said
 
 CONCURRENCY: Final = 16
 FLOOR_BAR: Final = 0.6
 LEDGER_BAR_MICROSECONDS: Final = 5.0
 LEDGER_RECORDS: Final = 200_000
 CHUNK: Final = 1000
-
-Found = dict[str, Any]
 
 
 def write_records(path: Path, count: int) -> None:
@@ -135,57 +130,15 @@ def ledger_alone(records: Path, _port: int, work: Path) -> Found:
 SIDES: Final = {"ours": ours, "httpx": bare_httpx, "ledger": ledger_alone}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--resources", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--records", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.side:
-        with tempfile.TemporaryDirectory() as work:
-            print(json.dumps(SIDES[asked.side](asked.records, asked.port, Path(work))))
-        return
-
-    from benchmarks.delivery import echo_server
-
-    with tempfile.TemporaryDirectory() as folder, echo_server() as port:
-        records = Path(folder) / "records.parquet"
-        write_records(records, asked.resources)
-        costs = alternating(
-            "benchmarks.singles", list(SIDES), {"records": records, "port": port}, asked.rounds
-        )
-    seconds = {
-        side: statistics.median(cost.found["seconds"] for cost in rounds) for side, rounds in costs.items()
-    }
-    assert all(cost.found["sent"] == asked.resources for side in ("ours", "httpx") for cost in costs[side])
-    for side in ("ours", "httpx"):
-        print(f"{side:<8} {seconds[side]:8.2f} s  {asked.resources / seconds[side]:8,.0f} resources/s")
+def report(seconds: Mapping[str, float], _count: int) -> dict[str, float]:
+    """Compares with the bars."""
     floor = seconds["httpx"] / seconds["ours"]
     each = seconds["ledger"] / LEDGER_RECORDS * 1e6
-    print(f"ours against bare httpx: {floor:.2f}x (bar {FLOOR_BAR}: {_said(floor >= FLOOR_BAR)})")
-    print(
-        f"ledger: {each:.1f} µs a record (bar {LEDGER_BAR_MICROSECONDS}: {_said(each <= LEDGER_BAR_MICROSECONDS)})"
-    )
-    if asked.json:
-        document = {
-            "resources": asked.resources,
-            "seconds": seconds,
-            "ratio_httpx": floor,
-            "ledger_microseconds": each,
-            "machine": machine(),
-            "sides": as_json(costs),
-        }
-        asked.json.write_text(json.dumps(document, indent=2) + "\n")
-
-
-def _said(met: bool) -> str:
-    return "met" if met else "MISSED"
+    print(f"ours against bare httpx: {floor:.2f}x (bar {FLOOR_BAR}: {said(floor >= FLOOR_BAR)})")
+    enough = said(each <= LEDGER_BAR_MICROSECONDS)
+    print(f"ledger: {each:.1f} µs a record (bar {LEDGER_BAR_MICROSECONDS}: {enough})")
+    return {"ratio_httpx": floor, "ledger_microseconds": each}
 
 
 if __name__ == "__main__":
-    main()
+    Sending("benchmarks.singles", __doc__ or "", "resources", 20_000, write_records, SIDES).run(report)
