@@ -91,7 +91,7 @@ def _status(pid: int, name: str) -> str:
     return ""
 
 
-def _until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+def _until(what: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:

@@ -321,17 +321,19 @@ def test_an_answer_nobody_asked_for_is_not_the_next_ones():
 
 def test_an_answer_that_comes_late_and_unasked_ends_the_connection():
     async def run():
-        numbers = iter(range(9))
+        numbers, strayed = iter(range(9)), asyncio.Event()
 
         async def say(_, writer):
             writer.write(answer(200, b'"%d"' % next(numbers)))
             await writer.drain()
             await asyncio.sleep(0.05)
             writer.write(answer(200, b'"stray"'))
+            strayed.set()
 
         async with Server(say) as server, client(server) as api:
             first = await api.call(READ)
-            await asyncio.sleep(0.15)
+            await strayed.wait()
+            await asyncio.sleep(0.1)  # what has arrived by then was looked at: sockets come before timers
             return first.body, (await api.call(READ)).body, server.connections
 
     assert asyncio.run(run()) == (b'"0"', b'"1"', 2)
@@ -529,7 +531,7 @@ def test_a_server_that_does_not_shake_hands_was_sent_nothing():
 
 def test_a_deadline_while_waiting_for_a_connection_sent_nothing():
     async def run():
-        async with Server(silent) as server, client(server, max_connections=1, deadline_seconds=0.3) as api:
+        async with Server(silent) as server, client(server, max_connections=1, deadline_seconds=1.0) as api:
             await api.sign_in()
             first = asyncio.create_task(api.call(READ))
             while not server.calls:
