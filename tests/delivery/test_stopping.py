@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
+from pipeline.delivery import traffic
+from tests.campaign import quick
 from tests.campaign.checker import Evidence, violations
 from tests.campaign.schedules import Schedule
 from tests.campaign.simulator import simulate
 from tests.campaign.test_twins import SIZES, calm
 
 ONLY_USERS = dict.fromkeys(SIZES, 0) | {"create_users": 6}
+
+
+@pytest.fixture(autouse=True)
+def looked_at_as_often_as_in_a_real_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedules look at the clock in larger steps; how soon a run ends is what is asked here."""
+    monkeypatch.setattr(quick, "PAUSE_STEP_SECONDS", traffic.PAUSE_STEP_SECONDS)
 
 
 def ended(folder: Path, *faults: dict[str, Any], **changes: Any) -> Evidence:
