@@ -43,7 +43,11 @@ FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 
 STRETCH_ROWS: Final = 250_000
-"""Rows gathered before they are sorted and written, at least; about 25 MB."""
+"""Rows gathered before they are sorted and written; of an export, about 25 MB."""
+
+STRETCH_BYTES: Final = 32 << 20
+"""Bytes gathered at most: the records of a plan are four times as wide as rows. They come partition by partition, so
+their batches are large whatever a stretch is."""
 
 BATCH_ROWS: Final = 1_000
 """Rows a record batch should have on average: below that, most of the time is spent between them."""
@@ -122,32 +126,12 @@ class SpoolFile:
 
 
 @dataclass(slots=True)
-class _Reader:
-    """A file of the spool, open."""
-
-    descriptor: int
-    schema: pa.Schema
-
-    @classmethod
-    def of(cls, folder: Path, file: SpoolFile) -> Self:
-        descriptor = os.open(folder / file.name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return cls(descriptor, file.schema(_bytes_at(descriptor, 0, file.starts[0])))
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-    def batch(self, file: SpoolFile, partition: int) -> pa.RecordBatch:
-        start, stop = file.starts[partition : partition + 2]
-        return file.batch(self.schema, partition, _bytes_at(self.descriptor, start, stop))
-
-
-@dataclass(slots=True)
 class _Table:
     files: list[SpoolFile] = field(default_factory=list)
     buffer: list[pl.DataFrame] = field(default_factory=list)
-    buffered: int = 0
-    readers: list[_Reader] = field(default_factory=list)
+    buffered_rows: int = 0
+    buffered_bytes: int = 0
+    schemas: dict[str, pa.Schema] = field(default_factory=dict)
 
 
 class Spool:
@@ -233,8 +217,9 @@ class Spool:
             if shelf.buffer and shelf.buffer[0].schema != rows.schema:
                 self._write(table)
             shelf.buffer.append(rows)
-            shelf.buffered += rows.height
-            if shelf.buffered >= self._stretch:
+            shelf.buffered_rows += rows.height
+            shelf.buffered_bytes += int(rows.estimated_size())
+            if shelf.buffered_rows >= self._stretch or shelf.buffered_bytes >= STRETCH_BYTES:
                 self._write(table)
 
     def finish(self, facts: Mapping[str, Any] | None = None) -> None:
@@ -262,7 +247,8 @@ class Spool:
         shelf = self._tables[table]
         if not shelf.buffer:
             return
-        stretch, shelf.buffer, shelf.buffered = shelf.buffer, [], 0
+        stretch, shelf.buffer = shelf.buffer, []
+        shelf.buffered_rows = shelf.buffered_bytes = 0
         self._wait()
         self._being_written = shelf
         self._writing = self._writer.submit(self._write_stretch, table, shelf, stretch)
@@ -300,17 +286,22 @@ class Spool:
         """
         with self._lock:
             shelf = self._settled(table)
-            batches = []
             with _storage(self.folder):
-                for file in shelf.files[len(shelf.readers) :]:
-                    shelf.readers.append(_Reader.of(self.folder, file))
-                for file, reader in zip(shelf.files, shelf.readers, strict=True):
-                    if file.counts[partition]:
-                        batches.append(reader.batch(file, partition))
+                batches = [
+                    self._batch(shelf, file, partition) for file in shelf.files if file.counts[partition]
+                ]
         rows = together(batches)
         batches.clear()
         pa.default_memory_pool().release_unused()  # or two allocators keep what they once needed
         return rows
+
+    def _batch(self, shelf: _Table, file: SpoolFile, partition: int) -> pa.RecordBatch:
+        """Opened for each: a large run has more files than a process may hold open."""
+        with _opened(self.folder / file.name) as descriptor:
+            if file.name not in shelf.schemas:
+                shelf.schemas[file.name] = file.schema(_bytes_at(descriptor, 0, file.starts[0]))
+            start, stop = file.starts[partition : partition + 2]
+            return file.batch(shelf.schemas[file.name], partition, _bytes_at(descriptor, start, stop))
 
     def row_count(self, table: str, partition: int | None = None) -> int:
         """Rows in a table, or in one partition of it."""
@@ -338,16 +329,13 @@ class Spool:
         with self._lock:
             shelf = self._settled(table)
             self._tables.pop(table, None)
-            _close(shelf)
             with _storage(self.folder):
                 for file in shelf.files:
                     (self.folder / file.name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the files; the spool stays. What was appended and not finished is not waited for."""
+        """End the writer; the spool stays. What was appended and not finished is not waited for."""
         self._writer.shutdown()
-        for table in self._tables.values():
-            _close(table)
 
     def delete(self) -> None:
         """Remove the spool: the manifest first, so that half a removal is no spool."""
@@ -456,6 +444,15 @@ def _damaged(folder: Path) -> StorageError:
     return StorageError(f"The spool {folder.name} is damaged.", cure="Run the export again.")
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _bytes_at(descriptor: int, start: int, stop: int) -> Buffer:
     """A stretch of a file; shorter only where the file is."""
     stored = pa.allocate_buffer(stop - start)
@@ -482,14 +479,5 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _close(table: _Table) -> None:
-    for reader in table.readers:
-        os.close(reader.descriptor)
-    table.readers.clear()

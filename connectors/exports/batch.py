@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-BATCH_ROWS = 250_000
-"""Rows handed on at a time."""
+BATCH_ROWS = 125_000
+"""Rows handed on at a time. Three batches are under way at once: twice as many rows are 90 MB more and not faster."""
 
 UNREADABLE_SCHEMA = {"source_line": pl.UInt32, "lines": pl.UInt32, "reason": pl.String}
 

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from connectors.spool import MANIFEST, STRETCH_ROWS, Spool
+from connectors.spool import MANIFEST, STRETCH_BYTES, STRETCH_ROWS, Spool
 from schemas.errors import StorageError
 
 
@@ -104,6 +104,21 @@ def test_what_is_kept_of_a_file_is_three_numbers_a_partition(tmp_path: Path) -> 
     assert sum(sys.getsizeof(numbers) for numbers in kept) < 3 * 256 * 8 + 500
     assert pa.total_allocated_bytes() <= before
     spool.close()
+
+
+def test_wide_rows_are_written_sooner(spool: Spool) -> None:
+    wide = rows(0, 1000).with_columns(body=pl.col("row").cast(pl.String).str.pad_start(STRETCH_BYTES // 2500))
+    for _ in range(4):
+        spool.append("rows", wide)
+    assert 2 == len(spool.files()["rows"])  # at three thousand rows, and what was left
+    assert 4000 == spool.row_count("rows")
+
+
+def test_no_file_stays_open(spool: Spool) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    spool.append("rows", rows(0, 1000))
+    assert 1000 == all_of(spool, "rows").height
+    assert before == set(os.listdir("/proc/self/fd"))
 
 
 def test_a_table_can_be_read_and_then_grow(spool: Spool) -> None:
