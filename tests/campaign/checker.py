@@ -546,7 +546,8 @@ def spellings(text: str) -> tuple[bytes, ...]:
     """A text as the bytes it may lie about in."""
     plain = text.encode()
     inner = base64.b64encode(plain)[4:-4]
-    return (plain, quote(text, safe="").encode(), plain.hex().encode(), text.encode("utf-16-le"), inner)
+    quoted = quote(text, safe="").encode()
+    return tuple(dict.fromkeys((plain, quoted, plain.hex().encode(), text.encode("utf-16-le"), inner)))
 
 
 @lru_cache(maxsize=1024)
@@ -567,9 +568,20 @@ def it_keeps_silence(of: Evidence) -> Iterator[str]:
     ]
     said = repr(_rows(of.ledger, "SELECT message, reason FROM chunk WHERE message IS NOT NULL")).encode()
     everything = b"\n".join([*raw, *pages, said])
-    for canary in of.canaries:
-        if any(one in everything for one in spellings(canary)):
-            yield f"{canary!r} lies in the ledger"
+    for beginning, alike in _by_beginning(of.canaries).items():
+        if len(alike) > 1 and not any(one in everything for one in spellings(beginning)):
+            continue
+        for canary in alike:
+            if any(one in everything for one in spellings(canary)):
+                yield f"{canary!r} lies in the ledger"
+
+
+def _by_beginning(texts: frozenset[str]) -> dict[str, list[str]]:
+    """Texts by how they begin: where that is not, in any spelling, none of them can be."""
+    found: dict[str, list[str]] = {}
+    for text in sorted(texts):
+        found.setdefault(text[:12], []).append(text)
+    return found
 
 
 @check("I19")

@@ -32,7 +32,7 @@ from schemas.errors import AccountError
 from schemas.ledger import State
 from schemas.outcomes import Exit
 from tests.campaign import quick, simulator
-from tests.campaign.checker import CHECKS, Evidence, doubles, violations
+from tests.campaign.checker import CHECKS, Evidence, doubles, spellings, violations
 from tests.campaign.schedules import Schedule, axes_of
 from tests.campaign.simulator import simulate
 
@@ -310,6 +310,15 @@ def test_a_ledger_that_says_otherwise_is_seen(
     done: Evidence, tmp_path: Path, name: str, statement: str
 ) -> None:
     assert name in broken(meddled(done, tmp_path, statement))
+
+
+@pytest.mark.parametrize("form", range(len(spellings("707057599990000003"))))
+def test_a_meter_point_in_the_ledger_is_seen_however_it_is_spelt(
+    done: Evidence, tmp_path: Path, form: int
+) -> None:
+    spelt = spellings("707057599990000003")[form]
+    found = broken(meddled(done, tmp_path, f"UPDATE meta SET value = x'{spelt.hex()}' WHERE key = 'tenant'"))
+    assert {"I14"} == found
 
 
 def test_a_change_when_nothing_was_left_to_do_is_seen(done: Evidence) -> None:
