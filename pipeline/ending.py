@@ -15,7 +15,7 @@ from pipeline import account
 from pipeline.guards import first_tripped, tightest
 from pipeline.order import Opened
 from pipeline.phases import COUNTED, MANNERS, NAMED_BY_NO_ROW, TOLD, Phase
-from pipeline.plan import Plan
+from pipeline.plan import LOST, Plan
 from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
 from pipeline.ports import PlanSpool, RunShelf, World
 from pipeline.prepare import Judged
@@ -44,6 +44,11 @@ IN_TEST_AREA = (
     "Test areas are for the sandbox: check the coordinates."
 )
 """A note, and no reason to stop."""
+
+METER_POINTS_LOST = (
+    "{count} would leave a location and go to no other: rows of a delta no longer name what it held. If only a part of "
+    "a location was exported, export all of it."
+)
 
 SECONDS_PER_REQUEST = 0.05
 """For the forecast of a plan, before anything was measured."""
@@ -330,7 +335,12 @@ def put_aside(
             "plan": {kind.value: _changes(plan, kind) for kind in Kind},
             "handovers": {"moved": plan.handovers_moved, "reported": plan.handovers_reported},
             **_absent(plan),
-            "notes": [*session.warnings, *judged.notes, *_test_area_notes(start.environment, quality)],
+            "notes": [
+                *session.warnings,
+                *judged.notes,
+                *_test_area_notes(start.environment, quality),
+                *_lost_notes(plan),
+            ],
             "export_kind": kind_of(opened),
             "corrects": _corrected(opened),
         },
@@ -442,6 +452,12 @@ def _test_area_notes(environment: str, quality: QualityFigures) -> list[str]:
     if environment != "production" or not inside:
         return []
     return [IN_TEST_AREA.format(count=f"{inside:,} customer{'s' if inside > 1 else ''}")]
+
+
+def _lost_notes(plan: Plan) -> list[str]:
+    """What to say when meter points leave their location and nobody gets them."""
+    lost = plan.facts.get(LOST, 0)
+    return [METER_POINTS_LOST.format(count=f"{lost:,} meter point{'s' if lost > 1 else ''}")] if lost else []
 
 
 def _reasons(judged: Judged) -> dict[str, int]:

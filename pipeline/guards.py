@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.plan import Plan
+from pipeline.plan import LOST, Plan
 from pipeline.vanishing import COST
 from schemas.details import GuardCheck
 from schemas.errors import GuardError
@@ -77,6 +77,10 @@ def plan_guards(
     if known >= limits.minimum_rows:
         share = updates / known
         checks.append(GuardCheck("updates", share, limits.updates, tripped=share > limits.updates))
+    lost = plan.facts.get(LOST, 0)
+    if lost:
+        limit = limits.meter_points_lost
+        checks.append(GuardCheck(LOST, lost, limit, tripped=lost > limit, unit="count"))
     creates = sum(counts.create for counts in plan.counts.values())
     most = history.most_creates
     if most and creates >= limits.minimum_rows:
@@ -114,6 +118,8 @@ NOT_APPROVABLE = frozenset({DELETES})
 _SENTENCES = {
     DELETES: "{value:.0f} records would be removed at once; the limit is {limit:.0f}, or none when the export shrank.",
     APPROVAL: "{value:.0f} records vanished from the exports and would be removed. " + COST,
+    LOST: "{value:.0f} meter points would leave their location and go to no other; the limit is {limit:.0f}. "
+    "A row of a delta says all of its location: name each of its meter points.",
     "empty": "The exports hold no row to load ({value:.0f}).",
     "quarantined": "{value:.1%} of the rows are quarantined or unreadable; the limit is {limit:.1%}.",
     "shrank": "The export is {value:.1%} smaller than the last one; the limit is {limit:.1%}.",

@@ -218,6 +218,29 @@ def let_go(wanted: pl.DataFrame, held: pl.DataFrame, updated: pl.DataFrame) -> L
     )
 
 
+LOST = "meter_points_lost"
+"""Fact of a plan: meter points that deltas take from their location, and nobody else in the run brings."""
+
+
+def lost(wanted: pl.DataFrame, held: pl.DataFrame, updated: pl.DataFrame) -> int:
+    """Meter points that updated locations no longer name and nobody else in this run brings.
+
+    Args:
+        wanted: `claims` of all records that change.
+        held: holdings of locations, any number of buckets.
+        updated: `user_id, id, new_keys` of locations this run updates.
+    """
+    return (
+        held.select(*KEY, "meter_point_keys")
+        .join(updated, on=KEY)
+        .select(pl.col("meter_point_keys").list.set_difference("new_keys").alias("key"))
+        .explode("key")
+        .drop_nulls("key")
+        .join(wanted.select("key"), on="key", how="anti")
+        .height
+    )
+
+
 # ------------------------------------------------------------------ the plan
 @dataclass(frozen=True, slots=True)
 class KindPlan:

@@ -17,7 +17,18 @@ from pipeline.intake import SPARED
 from pipeline.joining import joined
 from pipeline.partition import buckets_of, wire_user
 from pipeline.phases import MANNERS, Phase
-from pipeline.plan import KindPlan, Plan, claims, compare, handover, let_go, phases_of, plan_digest
+from pipeline.plan import (
+    LOST,
+    KindPlan,
+    Plan,
+    claims,
+    compare,
+    handover,
+    let_go,
+    lost,
+    phases_of,
+    plan_digest,
+)
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
 from pipeline.records import Folded, Folding, fold_all
@@ -84,6 +95,7 @@ class _Draft:
     body_bytes: Counter[str] = field(default_factory=Counter)
     wanted: list[pl.DataFrame] = field(default_factory=list)
     updated: list[pl.DataFrame] = field(default_factory=list)
+    lost: int = 0
     held: int = 0
     spared: int = 0
     returning: Counter[str] = field(default_factory=Counter)
@@ -138,6 +150,7 @@ def make_plan(
     find_conflicts(spool, policy)
     folding = Folding(identity, policy, [profile.name for profile in profiles])
     full = [profile.name for profile in profiles if profile.export.kind == "full"]
+    deltas = {number for number, profile in enumerate(profiles) if profile.export.kind == "delta"}
     memory = _Memory.of(holdings)
     shared_by = min(profile.coordinates.shared_by for profile in profiles)
     alike = Resemblance(spool, shared_by=shared_by, test_areas=judged.test_areas)
@@ -152,8 +165,10 @@ def make_plan(
             _plan_partition(spool, partition, rows, folded, holdings, full, judged.corrections, memory, draft)
             world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
     judged.take_late(alike.find())
-    moved, reported = _plan_handovers(spool, holdings, full, draft)
+    moved, reported = _plan_handovers(spool, holdings, full, deltas - set(judged.corrections), draft)
     facts: dict[str, Any] = {"bytes": dict(draft.body_bytes)}
+    if draft.lost:
+        facts[LOST] = draft.lost
     if full and absence is not None:
         facts["vanished"] = _plan_removals(spool, holdings, memory, absence, judged.blind, full, draft)
     if identity.former:
@@ -224,7 +239,9 @@ def _plan_partition(
         if kind is Kind.LOCATION:
             for changed, by_update in ((compared.create, False), (compared.update, True)):
                 draft.wanted.append(claims(changed).with_columns(pl.lit(by_update).alias("by_update")))
-            draft.updated.append(compared.update.select(*KEY, pl.col("meter_point_keys").alias("new_keys")))
+            source = (pl.col("row") // SOURCE_SHIFT).alias("source")
+            new_keys = pl.col("meter_point_keys").alias("new_keys")
+            draft.updated.append(compared.update.select(*KEY, new_keys, source))
         users.append(records["user_id"])
     draft.users += pl.concat(users).n_unique()
 
@@ -246,18 +263,20 @@ def _append_unchanged(
 
 
 def _plan_handovers(
-    spool: RowSpool, holdings: Holdings, full: Sequence[str], draft: _Draft
+    spool: RowSpool, holdings: Holdings, full: Sequence[str], deltas: Collection[int], draft: _Draft
 ) -> tuple[int, int]:
     """Add the releases that must come before a meter point can be given on; returns moved and reported."""
     wanted = pl.concat(draft.wanted) if draft.wanted else pl.DataFrame()
-    if not wanted.height:
+    updated = pl.concat(draft.updated) if draft.updated else pl.DataFrame()
+    if not wanted.height and not updated.height:
         return 0, 0
-    updated = pl.concat(draft.updated)
+    of_deltas = updated.filter(pl.col("source").is_in(sorted(deltas)))
     moved = reported = 0
     for partition in range(spool.partitions):
         held = holdings(Kind.LOCATION.value, buckets_of(partition, spool.partitions))
         if held is None:
             continue
+        draft.lost += lost(wanted, held, of_deltas) if of_deltas.height else 0
         # A holder that is updated in this run lets go by itself, but first when another update wants what it has.
         given = let_go(wanted, held, updated)
         bodies = read_phase(spool, Phase.UPDATE_LOCATIONS, partition) if given.frees.height else None

@@ -221,6 +221,7 @@ class GuardsSection(Section):
     grew: Factor = 1.0
     creates: Factor = 3.0
     updates: Share = 0.30
+    meter_points_lost: Count = 20
     deletes: Share = 0.01
     deletes_always: Count = 20
     deletes_hours_apart: Annotated[float, Field(ge=0)] = 20.0

@@ -33,6 +33,7 @@ GUARD_LABELS = {
     "grew": "More rows than in the last run",
     "creates": "Records to create against the largest earlier run",
     "updates": "Known records that change at once",
+    "meter_points_lost": "Meter points that leave their location and go to no other",
     "deletes": "Records to delete",
     "removal": "Records to remove, with a person's approval",
     "vanished": "Records that vanished",

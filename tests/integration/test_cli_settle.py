@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,37 @@ def portfolio(count: int, start: int = 0) -> list[str]:
 def location_of(api: Sandbox, meter: int) -> dict:
     [found] = [one for one in api.state()["locations"] if gsrn(meter) in (one.get("meterPointIds") or [])]
     return found
+
+
+def test_a_delta_that_names_one_meter_point_of_two_says_what_it_takes_away(meterfeed, api, write):
+    both = [row(1, 1, 1), row(1, 1, 2), *portfolio(3, start=5)]
+    meterfeed("sync", *write("a.csv", both, kind="delta"), "--json", **settings_for(api))
+    second = write("b.csv", [row(1, 1, 2)], kind="delta")
+    plan = meterfeed("plan", *second, "--json").document
+    assert [note for note in plan["notes"] if note.startswith("1 meter point would leave a location")]
+    assert (0, False) == (plan["exit_code"], any(one["tripped"] for one in guards_of(plan)))
+    profile = Path(second[-1])
+    profile.write_text(
+        profile.read_text(encoding="utf-8") + "[guards]\nmeter_points_lost = 0\n", encoding="utf-8"
+    )
+    stopped = meterfeed("sync", *second, "--json").document
+    assert (11, "A guard stopped the run: meter_points_lost.") == (stopped["exit_code"], stopped["verdict"])
+    assert 2 == len(location_of(api, 1)["meterPointIds"])
+
+
+def test_a_meter_point_that_a_delta_moves_is_not_lost(meterfeed, api, write):
+    both = [row(1, 1, 1), row(1, 1, 2), row(2, 2, 3)]
+    meterfeed("sync", *write("a.csv", both, kind="delta"), "--json", **settings_for(api))
+    moved = [row(1, 1, 1), row(2, 2, 3), row(2, 2, 2)]
+    done = meterfeed("sync", *write("b.csv", moved, kind="delta"), "--json").document
+    assert (0, []) == (done["exit_code"], [note for note in done["notes"] if "would leave" in note])
+    assert {gsrn(2), gsrn(3)} == set(location_of(api, 2)["meterPointIds"])
+
+
+def guards_of(summary: dict) -> list[dict]:
+    """The guards of a run, from its folder."""
+    folder = Path(summary["artifacts"]["report"]).parent
+    return json.loads((folder / "summary.json").read_bytes())["details"]["guards"]
 
 
 def test_a_changed_coordinate_is_an_update_of_one_location(meterfeed, api, write):

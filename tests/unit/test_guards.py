@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
@@ -69,6 +71,17 @@ def plan(create: int = 0, update: int = 0, unchanged: int = 0, release: int = 0)
 )
 def test_many_updates_at_once_are_a_mapping_mistake(made, expected):
     assert expected == tripped(plan_guards(made, LIMITS, history=NO_HISTORY))
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(0, None), (20, False), (21, True)])
+def test_meter_points_that_a_delta_loses_need_a_person(lost, expected):
+    made = replace(plan(update=300), facts={"meter_points_lost": lost} if lost else {})
+    found = [one for one in plan_guards(made, LIMITS, history=NO_HISTORY) if one.name == "meter_points_lost"]
+    assert ([] if expected is None else [expected]) == [one.tripped for one in found]
+    if expected:
+        error = first_tripped(found, plan_digest="d" * 32)
+        assert "21 meter points would leave their location" in error.message
+        assert "--approve" in error.cure
 
 
 @pytest.mark.parametrize(("create", "expected"), [(3000, []), (3001, ["creates"]), (299, [])])

@@ -6,7 +6,7 @@ import polars as pl
 
 from pipeline.holdings import HOLDING_COLUMNS, merge
 from pipeline.phases import Phase
-from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, claims, compare, handover, plan_digest
+from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, claims, compare, handover, lost, plan_digest
 from schemas.outcomes import Kind
 
 
@@ -84,6 +84,20 @@ def test_a_delta_only_reports_who_holds_the_meter_point() -> None:
 def test_a_location_that_keeps_its_meter_point_hands_nothing_over() -> None:
     found = handover(claims(records(("a", "x", "2", [7]))), held(("a", "x", "1", [7])), full_scopes=["p"])
     assert (0, 0) == (found.moved, found.reported)
+
+
+def updated(*rows: tuple[str, str, list[int]]) -> pl.DataFrame:
+    """Locations of an update and the meter points they name."""
+    columns = {"user_id": pl.String, "id": pl.String, "new_keys": pl.List(pl.UInt64)}
+    return pl.DataFrame(list(rows), schema=columns, orient="row")
+
+
+def test_meter_points_that_leave_and_arrive_nowhere_are_lost() -> None:
+    there = held(("u1", "home", "d", [1, 2, 3]), ("u2", "cabin", "d", [4]), ("u3", "shed", "d", [5]))
+    wanted = claims(records(("u1", "home", "e", [1]), ("u4", "new", "e", [2])))
+    assert 1 == lost(wanted, there, updated(("u1", "home", [1])))  # 2 goes to u4, nobody gets 3
+    assert 0 == lost(wanted, there, updated(("u2", "cabin", [4, 6])))
+    assert 1 == lost(wanted.clear(), there, updated(("u3", "shed", [])))
 
 
 def test_the_digest_names_the_content_and_nothing_else() -> None:
