@@ -192,6 +192,20 @@ SCENES: dict[str, Scene] = {
         ),
         settings={"settle": 90.0},
     ),
+    "a child of a parent that is settled late may be in doubt itself": Scene(
+        OF_ONE,
+        api(
+            {"kind": "dropped", "on": "mutating", "at": [1, 4]},
+            {"kind": "bad-request", "on": "read", "until": 92.5},
+        ),
+        settings={"settle": 90.0},
+    ),
+    "the end is asked for while something is in doubt": Scene(
+        OF_ONE,
+        api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read", "until": 92.5}),
+        then=(api(),),
+        settings={"settle": 90.0, "stop": lambda _core, now: now > 60},
+    ),
     "pages in the way of recovering": Scene(
         USERS, api(fault("dropped", at=[2]), UNREADABLE), then=(api({"kind": "login-page", "on": "read"}),)
     ),

@@ -108,6 +108,16 @@ def test_who_lost_a_claim_can_commit_nothing_more_and_what_was_under_way_is_in_d
             write()
 
 
+def test_a_claim_that_another_has_is_not_renewed_by_one_who_forgot_it(shared: Shared):
+    claim = shared.anna.take("anna", seconds=-1.0, lane=1)
+    assert claim is not None
+    shared.anna.forget()
+    assert shared.anna.renew(claim, seconds=-1.0)
+    assert shared.bo.take("bo", seconds=LONG, lane=1) is not None
+    with pytest.raises(ClaimLost):
+        shared.anna.renew(claim, seconds=LONG)
+
+
 def test_the_triggers_refuse_a_lost_claim_also_without_the_program_asking(shared: Shared):
     assert shared.anna.take("anna", seconds=-1.0, lane=1) is not None
     [chunk] = shared.anna.intend([draft(shared, 1, "a")], now=2.0)
