@@ -227,6 +227,7 @@ def test_no_request_gets_an_answer_outside_the_contract(contract, tmp_path, sand
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("contract", CONTRACTS)
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_no_request_of_very_many_gets_an_answer_outside_the_contract(contract, seed, tmp_path, sandbox):

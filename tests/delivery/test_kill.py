@@ -57,6 +57,7 @@ def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path, steps_of_a_run
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 def test_every_kill_point(tmp_path: Path, steps_of_a_run: int) -> None:
     for kill_at in range(1, steps_of_a_run + 1):
         folder = tmp_path / str(kill_at)

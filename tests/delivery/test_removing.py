@@ -263,6 +263,7 @@ def test_a_kill_leaves_no_circle_open_and_removes_nothing_twice(
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 def test_every_kill_point_of_a_removal(tmp_path: Path, steps_of_a_run: int) -> None:
     for kill_at in range(2, steps_of_a_run + 1):
         folder = tmp_path / str(kill_at)

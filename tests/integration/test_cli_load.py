@@ -235,6 +235,7 @@ def test_demo_pays_no_heed_to_the_settings_of_a_real_tenant(meterfeed):
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 def test_tr4_four_times_the_rows_take_no_more_memory(tmp_path):
     """Every stage of a quality run, in a process of its own; partitions are full at both sizes."""
     from tests.corpus.case import gsrn
