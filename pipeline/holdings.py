@@ -25,9 +25,12 @@ DELETED = "deleted"
 
 def merge(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
     """What is held after `records` were acknowledged, the later of two changes to one record winning."""
-    newest = records.select(HOLDING_COLUMNS).unique(KEY, keep="last", maintain_order=True)
-    kept = newest if held is None else pl.concat([held.join(newest, on=KEY, how="anti"), newest])
-    return kept.filter(pl.col("digest") != DELETED).sort("bucket", *KEY)
+    fresh = records.select(HOLDING_COLUMNS)
+    changes = (fresh if held is None else pl.concat([held, fresh])).sort("bucket", *KEY, maintain_order=True)
+    user, own = changes["user_id"], changes["id"]
+    is_overtaken = (own == own.shift(-1, fill_value="")) & (user == user.shift(-1, fill_value=""))
+    is_gone = is_overtaken | (changes["digest"] == DELETED)
+    return changes.filter(~is_gone) if is_gone.any() else changes
 
 
 MERGES: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {

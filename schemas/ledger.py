@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -81,7 +81,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A chunk about to be written: which stretch of the plan it covers, and its records (`MANIFEST_SCHEMA`)."""
+    """A chunk about to be written: which stretch of the plan it covers, and its records (`MANIFEST_SCHEMA`).
+
+    Attributes:
+        stream: the manifest on its way to what the ledger stores, see `pack`; empty: not yet on its way.
+    """
 
     run_seq: int
     phase: str
@@ -90,6 +94,7 @@ class Draft:
     cursor_to: int
     manifest: pl.DataFrame
     parent_seq: int | None = None
+    stream: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

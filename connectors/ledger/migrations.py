@@ -68,7 +68,17 @@ def _to_4(connection: sa.Connection) -> None:
     )
 
 
-MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = MappingProxyType({2: _to_2, 3: _to_3, 4: _to_4})
+def _to_5(connection: sa.Connection) -> None:
+    """How far a phase was cut is asked for with every chunk: it must not cost more with every chunk.
+
+    Pages are packed otherwise from here on; those that are there are read as they are.
+    """
+    connection.exec_driver_sql("CREATE INDEX chunk_by_cursor ON chunk (run_seq, phase, lane, cursor_to)")
+
+
+MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = MappingProxyType(
+    {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}
+)
 """Version to the step that leads to it from the one before."""
 
 

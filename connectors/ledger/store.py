@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -17,13 +18,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from connectors.ledger import opening
 from connectors.ledger import statements as q
 from connectors.ledger import tables as t
-from connectors.ledger.frames import from_bytes, to_bytes
+from connectors.ledger.frames import from_bytes, packed, to_bytes, to_stream
 from connectors.ledger.lock import file_lock, postgres_lock
 from connectors.ledger.mark import CURE as MARK_CURE
 from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
 from connectors.ledger.migrations import copies_of, migrate
 from schemas.errors import BusyError, StorageError
 from schemas.ledger import (
+    BUCKETS,
     ChunkRow,
     Draft,
     Identity,
@@ -35,11 +37,16 @@ from schemas.ledger import (
 )
 
 _ABSORB_BATCH = 500_000
+_REMEMBERED = 64
+"""Fresh manifests that are kept in memory until they are folded into the holdings."""
 
 WHERE = (
     "Check METERFEED_LEDGER and METERFEED_DATA_DIR: is there a folder of ours, on a disk that can be written?"
 )
 STALE = "Another run has taken over the ledger while this one had lost its lock (stale fence)."
+
+
+_NAMED = (t.chunk.c.chunk_seq, t.chunk.c.chunk_id, t.chunk.c.phase, t.chunk.c.n)
 
 
 @contextmanager
@@ -220,6 +227,8 @@ class Ledger:
     """Why this is not the newest copy of the ledger, while it is being rebuilt; None: it is."""
     runs_before: int = 0
     _open: sa.Connection | None = None
+    _fresh: dict[str, pl.DataFrame] = field(default_factory=dict)
+    """Manifests written last, by their content's name, so that folding need not read and unpack them again."""
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -443,6 +452,11 @@ class Ledger:
             ]
 
     # ------------------------------------------------------------ chunks
+    @staticmethod
+    def pack(draft: Draft) -> Draft:
+        """A draft with its manifest as a stream. May be called in any thread: the database is not asked."""
+        return replace(draft, stream=to_stream(draft.manifest))
+
     def intend(self, drafts: Sequence[Draft], *, now: float) -> list[ChunkRow]:
         """Commit the intent to send: each draft becomes a chunk in flight with its first attempt."""
         with self._transaction() as connection:
@@ -561,7 +575,7 @@ class Ledger:
         message: str | None = None,
         attempt_ended_at: float | None = None,
     ) -> ChunkRow:
-        page = to_bytes(draft.manifest)
+        page = packed(draft.stream) if draft.stream else to_bytes(draft.manifest)
         values: dict[str, Any] = {
             "chunk_id": chunk_id(page),
             "run_seq": draft.run_seq,
@@ -580,7 +594,14 @@ class Ledger:
             "fence": self.fence,
         }
         result = connection.execute(q.INSERT_CHUNK, {"manifest": page, **values})
+        self._remember(values["chunk_id"], draft.manifest)
         return ChunkRow(chunk_seq=result.scalar_one(), manifest=draft.manifest, **values)
+
+    def _remember(self, name: str, manifest: pl.DataFrame) -> None:
+        """Keep a manifest under the hash of its page: it is right for whatever chunk holds that page."""
+        self._fresh[name] = manifest
+        if len(self._fresh) > _REMEMBERED:
+            del self._fresh[next(iter(self._fresh))]
 
     def _chunk(self, connection: sa.Connection, chunk_seq: int) -> ChunkRow:
         row = connection.execute(q.CHUNK, {"of_chunk": chunk_seq}).mappings().one()
@@ -672,21 +693,22 @@ class Ledger:
         return pl.concat(pages) if pages else None
 
     @staticmethod
-    def _stretches(connection: sa.Connection, kind: str, records: pl.DataFrame) -> Iterator[list[int]]:
+    def _stretches(connection: sa.Connection, kind: str, records: pl.DataFrame) -> list[list[int]]:
         """The buckets of `records`, as many at a time as can be merged in memory with what is held in them."""
-        counted = records["bucket"].value_counts().sort("bucket")
-        held = sa.select(t.holding.c.bucket, t.holding.c.n).where(*_within(kind, counted["bucket"].to_list()))
+        counts = np.bincount(records["bucket"].to_numpy(), minlength=BUCKETS)
+        buckets = [int(bucket) for bucket in counts.nonzero()[0]]
+        held = sa.select(t.holding.c.bucket, t.holding.c.n).where(*_within(kind, buckets))
         sizes: dict[int, int] = {row.bucket: row.n for row in connection.execute(held)}
-        together: list[int] = []
+        together: list[list[int]] = [[]]
         size = 0
-        for bucket, fresh in counted.iter_rows():
-            grown = fresh + sizes.get(bucket, 0)
-            if together and size + grown > _ABSORB_BATCH:
-                yield together
-                together, size = [], 0
-            together.append(bucket)
+        for bucket in buckets:
+            grown = int(counts[bucket]) + sizes.get(bucket, 0)
+            if together[-1] and size + grown > _ABSORB_BATCH:
+                together.append([])
+                size = 0
+            together[-1].append(bucket)
             size += grown
-        yield together
+        return together
 
     def holding_counts(self) -> dict[str, int]:
         """Records believed to be held, by kind."""
@@ -733,19 +755,20 @@ class Ledger:
                 total += self._absorb_some(connection, merge)
 
     def _absorb_some(self, connection: sa.Connection, merge: Mapping[str, Any]) -> int:
-        query = sa.select(t.chunk).where(t.UNABSORBED).order_by(t.chunk.c.chunk_seq)
-        taken: list[ChunkRow] = []
+        query = sa.select(*_NAMED).where(t.UNABSORBED).order_by(t.chunk.c.chunk_seq)
+        taken: list[sa.Row[Any]] = []
         size = 0
         with closing(connection.execute(query.execution_options(yield_per=64))) as result:
-            for row in result.mappings():
-                if taken and (row["phase"] != taken[0].phase or size >= _ABSORB_BATCH):
+            for row in result:
+                if taken and (row.phase != taken[0].phase or size >= _ABSORB_BATCH):
                     break
-                taken.append(self._chunk_row(row))
-                size += row["n"]
+                taken.append(row)
+                size += row.n
         kind, function = merge[taken[0].phase]
-        records = pl.concat([row.manifest for row in taken])
-        for buckets in self._stretches(connection, kind, records):
-            part = records.filter(pl.col("bucket").is_in(buckets))
+        records = pl.concat([self._manifest(connection, row) for row in taken])
+        stretches = self._stretches(connection, kind, records)
+        for buckets in stretches:
+            part = records if len(stretches) == 1 else records.filter(pl.col("bucket").is_in(buckets))
             held = self._pages(connection, kind, buckets)
             self._store_pages(connection, kind, buckets, function(held, part))
         connection.execute(
@@ -754,6 +777,11 @@ class Ledger:
             .values(absorbed=1, fence=self.fence)
         )
         return size
+
+    def _manifest(self, connection: sa.Connection, row: sa.Row[Any]) -> pl.DataFrame:
+        """The records of a chunk, once: what was kept of them is let go."""
+        found = self._fresh.pop(row.chunk_id, None)
+        return self._chunk(connection, row.chunk_seq).manifest if found is None else found
 
     # ------------------------------------------------------------ looking back
     def moves(self, chunk_seq: int) -> list[str]:
@@ -782,6 +810,7 @@ class Ledger:
         """
         for copy in [] if self.path is None else copies_of(self.path):
             copy.unlink(missing_ok=True)
+        self._fresh.clear()  # it keeps its name, and not its content
         redacted = 0
         for row in self.chunks(states=[state for state in State if state is not State.SPLIT]):
             mine = row.manifest["user_id"] == user_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised with every change of what is stored; `migrations.py` then has a step to it."""
 
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -84,6 +84,7 @@ chunk = sa.Table(
     sa.Column("manifest", sa.LargeBinary, nullable=False),
     sa.Column("fence", sa.BigInteger, nullable=False),
     sa.Index("chunk_by_run", "run_seq", "phase", "state"),
+    sa.Index("chunk_by_cursor", "run_seq", "phase", "lane", "cursor_to"),
     sa.Index(
         "chunk_unfinished",
         "state",

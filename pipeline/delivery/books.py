@@ -67,7 +67,7 @@ class Tally:
         self.alike = 0
 
 
-ABSORB_EVERY = 20_000
+ABSORB_EVERY = 50_000
 """Acknowledged records that are folded into the holdings together, while others are on their way."""
 
 
@@ -108,6 +108,8 @@ class Books:
             What is to be sent, or None when everything is held back.
         """
         now = self.world.now()
+        # Here and not in the ledger's thread: there it would wait for this one at every step, and we for it.
+        packed = self.ledger.pack(draft) if records.height else draft
 
         def write() -> list[ChunkRow]:
             if draft.cursor_from > self.ledger.cursor(draft.run_seq, draft.phase, draft.lane):
@@ -118,7 +120,7 @@ class Books:
                 )
             for reason, blocked in held:
                 self.ledger.hold([blocked], state=State.BLOCKED, reason=reason)
-            return self.ledger.intend([draft], now=now) if records.height else []
+            return self.ledger.intend([packed], now=now) if records.height else []
 
         born = await self.durable(write)
         return Shipment(born[0], records) if born else None

@@ -16,6 +16,7 @@ from shutil import copy2
 from urllib.parse import quote
 
 import polars as pl
+import pyarrow as pa
 
 
 def spellings(text: str) -> dict[str, bytes]:
@@ -63,6 +64,8 @@ def _unpacked(raw: bytes) -> Iterator[bytes]:
         yield _text(pl.read_ipc_stream(BytesIO(raw)))
     elif raw.startswith(b"\x1f\x8b"):
         yield gzip.decompress(raw)
+    elif raw.startswith(b"\x28\xb5\x2f\xfd"):
+        yield from _unpacked(pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read())
 
 
 def _text(frame: pl.DataFrame) -> bytes:
