@@ -167,7 +167,8 @@ def expected_requests(session: Session, plan: Plan, opened: Opened) -> int:
     """Requests that change something, when nothing goes wrong: in chunks as large as the API was found to take."""
     size = session.traffic().size
     limits = tightest([profile.guards for _, profile in opened])
-    return plan.requests(size.max_records, chunk_bytes=size.max_bytes, canary=limits.canary)
+    shared = session.ports.crew is not None
+    return plan.requests(size.max_records, chunk_bytes=size.max_bytes, canary=limits.canary, shared=shared)
 
 
 def expected_seconds(session: Session, requests: int) -> tuple[float, str]:

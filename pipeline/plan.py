@@ -288,23 +288,29 @@ class Plan:
     handovers_reported: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def requests(self, chunk_size: int, *, chunk_bytes: int | None = None, canary: int = 0) -> int:
+    def requests(
+        self, chunk_size: int, *, chunk_bytes: int | None = None, canary: int = 0, shared: bool = False
+    ) -> int:
         """HTTP requests that change something, without retries and splits.
 
         Args:
             chunk_size: records in a chunk at most.
             chunk_bytes: bytes of body in a chunk at most.
             canary: records of the first chunk of a phase; 0 for none.
+            shared: each partition is cut by itself, canary and all, as several workers do; otherwise chunks are filled
+                across partitions.
         """
         total = 0
         for phase, size in self.phase_sizes.items():
-            if MANNERS[phase].batch:
-                first = canary if size > canary > 0 else 0
-                by_size = -(-(size - first) // chunk_size)
-                by_bytes = -(-self._bytes(phase) // chunk_bytes) if chunk_bytes else 0
-                total += max(by_size, by_bytes) + (first > 0)
-            else:
+            if not MANNERS[phase].batch:
                 total += size * REQUESTS_EACH.get(phase, 1)
+                continue
+            first = canary if size > canary > 0 else 0
+            pieces = self.facts.get("pieces", {}).get(phase.value) if shared else None
+            for records, body_bytes in pieces or [(size, self._bytes(phase))]:
+                by_size = -(-max(0, records - first) // chunk_size)
+                by_bytes = -(-body_bytes // chunk_bytes) if chunk_bytes and records > first else 0
+                total += max(by_size, by_bytes) + (first > 0)
         return total
 
     @property

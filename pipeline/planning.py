@@ -93,6 +93,7 @@ class _Draft:
     users: int = 0
     former: int = 0
     body_bytes: Counter[str] = field(default_factory=Counter)
+    pieces: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     wanted: list[pl.DataFrame] = field(default_factory=list)
     updated: list[pl.DataFrame] = field(default_factory=list)
     lost: int = 0
@@ -106,7 +107,9 @@ class _Draft:
     def grow(self, phase: Phase, records: pl.DataFrame) -> None:
         self.sizes[phase] = self.sizes.get(phase, 0) + records.height
         if MANNERS[phase].batch and records.height:
-            self.body_bytes[phase.value] += int(records["body"].str.len_bytes().sum()) + records.height
+            body_bytes = int(records["body"].str.len_bytes().sum()) + records.height
+            self.body_bytes[phase.value] += body_bytes
+            self.pieces.setdefault(phase.value, []).append((records.height, body_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def make_plan(
             world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
     judged.take_late(alike.find())
     moved, reported = _plan_handovers(spool, holdings, full, deltas - set(judged.corrections), draft)
-    facts: dict[str, Any] = {"bytes": dict(draft.body_bytes)}
+    facts: dict[str, Any] = {"bytes": dict(draft.body_bytes), "pieces": draft.pieces}
     if draft.lost:
         facts[LOST] = draft.lost
     if full and absence is not None:

@@ -184,3 +184,15 @@ def test_a_run_killed_in_the_middle_is_finished_by_its_worker_and_settled_by_one
         again = crew.end(crew.start("sync", *export))
         assert (0, 0) == (again["exit_code"], again["requests"]["sent"])
         crew.start("purge", "--days", "0").wait(timeout=60)
+
+
+def test_a_plan_says_how_many_requests_a_shared_run_makes(team, write):
+    """Each partition begins with a canary and ends with a chunk that is not full."""
+    export = write("a.csv", portfolio(400))
+    with Sandbox(0) as api:
+        crew = team(api)
+        plan = crew.end(crew.start("plan", *export))
+        done = crew.end(crew.start("sync", *export))
+        assert 0 == done["exit_code"]
+        assert plan["requests_expected"] == done["requests"]["sent"]
+        assert plan["requests_expected"] > 2 * (1 + 40)  # as many as one process would need

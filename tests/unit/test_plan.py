@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
 from pipeline.holdings import HOLDING_COLUMNS, merge
 from pipeline.phases import Phase
@@ -116,6 +117,17 @@ def test_a_plan_survives_json() -> None:
 def test_requests_are_counted_by_how_a_phase_is_sent() -> None:
     plan = Plan("d", {}, {Phase.CREATE_USERS: 2001, Phase.CREATE_VEHICLES: 5}, 1, 1)
     assert 3 + 5 == plan.requests(1000)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "canary", "expected"),
+    [([1000, 1000, 1], 0, 3), ([999, 999, 3], 0, 3), ([1001, 1000], 0, 3), ([996, 1004, 1], 5, 2 + 2 + 1)],
+)
+def test_a_shared_plan_is_cut_partition_by_partition(pieces: list[int], canary: int, expected: int) -> None:
+    sizes = {Phase.CREATE_USERS: sum(pieces)}
+    plan = Plan("d", {}, sizes, 3, 1, facts={"pieces": {"create_users": [(n, 30 * n) for n in pieces]}})
+    assert expected == plan.requests(1000, canary=canary, shared=True)
+    assert 3 == plan.requests(1000, canary=canary)
 
 
 def test_the_later_acknowledgement_wins_and_a_deletion_removes() -> None:
