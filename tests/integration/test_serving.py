@@ -22,7 +22,7 @@ from tests.integration.conftest import ROOT, settings_for
 from tests.integration.prefect_server import Server
 from tests.integration.test_sync_flow import METERFEED, PROFILE, export_of
 
-pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("prefect")]
 
 SCHEDULES = """
 environment = "sandbox"

@@ -19,7 +19,7 @@ from sandbox.server import Sandbox
 from tests.integration.conftest import ID_KEY, ROOT, settings_for
 from tests.integration.prefect_server import Server
 
-pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("prefect")]
 
 METERFEED = [sys.executable, "-c", "from flows.cli import main; main()"]
 PROFILE = str(ROOT / "data/profiles/nordkraft.toml")

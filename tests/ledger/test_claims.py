@@ -307,6 +307,8 @@ def test_a_worker_sees_its_own_partition_and_folds_nothing(shared: Shared):
         [chunk] = worker.intend([draft(shared, lane, f"r{lane}")], now=2.0)
         worker.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=3.0)
     assert [1] == [one.lane for one in shared.anna.chunks(states=list(State))]
+    of_all = shared.anna.chunks_of_run(shared.run_seq, "create_users", states=list(State))
+    assert [1, 2] == [one.lane for one in of_all]
     assert 0 == shared.anna.absorb(MERGES)
     shared.anna.forget()
     assert [2] == [one.lane for one in shared.anna.chunks(states=list(State), lane=2)]
