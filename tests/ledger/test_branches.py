@@ -168,6 +168,16 @@ def test_the_highest_lane_says_how_a_run_was_cut(ledger):
     assert ledger.highest_lane(begun(ledger)) is None
 
 
+def test_a_page_that_was_forgotten_is_read_again(ledger, monkeypatch):
+    monkeypatch.setattr(store, "_REMEMBERED", 2)
+    run = begun(ledger)
+    made = [ledger.intend([draft(run, name, start=place)], now=3.0)[0] for place, name in enumerate("abcd")]
+    for chunk, name in zip(made, "abcd", strict=True):
+        ledger.settle(chunk.chunk_seq, state=State.PLANNED, now=4.0, reason="throttled")
+        assert [name] == ledger.again(chunk.chunk_seq, now=5.0).manifest["id"].to_list()
+    assert 2 == len(ledger._fresh)
+
+
 def test_sources_are_replaced_by_what_is_noted_last(ledger):
     run = begun(ledger)
     rows = [SourceRow(0, "a.csv", "s1", 10, 2), SourceRow(1, "b.csv", "s2", 20, None)]
