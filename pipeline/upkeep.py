@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -61,6 +61,8 @@ async def adopt(order: Order, ports: Ports) -> Summary:
 
     Where the ledger is not the newest copy, what its runs have not sent may have been sent since: those are given up.
     Their exports, loaded again, create only what is absent.
+
+    What was read is kept in memory and stored all at once. One that was killed has changed nothing: it begins anew.
     """
     async with _session(order, ports) as session:
         await session.sign_in()
@@ -79,21 +81,24 @@ async def adopt(order: Order, ports: Ports) -> Summary:
                 users += len(listed[start : start + READ_AT_ONCE])
                 ports.world.notice(Notice("adopt", users, None, "users"))
                 session.raise_if_stopping()
-        counts = {}
-        for kind, found in pages.items():
-            whole = pl.concat(found).unique(KEY, keep="first", maintain_order=True) if found else None
-            counts[kind.value] = 0 if whole is None else whole.height
-            await session.durable(_replace_holdings, session, kind, whole)
+        whole = {
+            kind: pl.concat(found).unique(KEY, keep="first", maintain_order=True) if found else None
+            for kind, found in pages.items()
+        }
+        counts = {kind.value: 0 if found is None else found.height for kind, found in whole.items()}
+        await session.durable(_replace_holdings, session, whole)
         await session.durable(session.ledger.trust)
         return summary_of(order.command, order.environment, ports.world, adopted=counts, given_up=given_up)
 
 
-def _replace_holdings(session: Session, kind: Kind, whole: pl.DataFrame | None) -> None:
-    by_bucket = {} if whole is None else whole.partition_by("bucket", as_dict=True)
+def _replace_holdings(session: Session, whole: Mapping[Kind, pl.DataFrame | None]) -> None:
+    """All kinds in one transaction: users without their locations would be taken for customers who have none."""
     empty = pl.DataFrame()
-    for number in range(BUCKETS):
-        page = by_bucket.get((number,), empty)
-        session.ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
+    for kind, found in whole.items():
+        by_bucket = {} if found is None else found.partition_by("bucket", as_dict=True)
+        for number in range(BUCKETS):
+            page = by_bucket.get((number,), empty)
+            session.ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
 
 
 def _remote(session: Session, order: Order) -> Remote:
