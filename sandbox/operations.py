@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 _MOST_INT32 = 2**31 - 1
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 
 class _LocationAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -163,12 +165,12 @@ def page_asked(call: Call) -> tuple[int, int]:
     Raises:
         Refusal: 400 when one is not a number of 32 bits, as the contract has it.
     """
-    query = parse_qs(call.query)
-    try:
-        number = int(query.get("page", ["1"])[-1])
-        size = int(query.get("pageSize", [str(DEFAULT_PAGE_SIZE)])[-1])
-    except ValueError:
-        raise Refusal(400, "Page and pageSize must be whole numbers.") from None
+    query = parse_qs(call.query, keep_blank_values=True)
+    told = [query.get("page", ["1"])[-1], query.get("pageSize", [str(DEFAULT_PAGE_SIZE)])[-1]]
+    # int() would also take `1_0`, blanks around a number and the digits of every script.
+    if not all(_WHOLE.fullmatch(one) for one in told):
+        raise Refusal(400, "Page and pageSize must be whole numbers.")
+    number, size = map(int, told)
     if max(number, size) > _MOST_INT32:
         raise Refusal(400, "Page and pageSize must fit in 32 bits.")
     return number, size
