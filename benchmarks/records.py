@@ -121,7 +121,9 @@ def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
         Kind.LOCATION: ["user_id", "id", "body", "digest", "meter_point_keys", "row", "row_count"],
     }
     totals = [0] * 6
-    for partition, (_, folded) in enumerate(fold_all(spool, folding, workers=WORKERS)):
+    folds, partition = fold_all(spool, folding, workers=WORKERS), 0
+    while (fold := next(folds, None)) is not None:
+        _, folded = fold
         for kind, names in columns.items():
             path = out / f"{kind}-{partition:03}.parquet"
             folded.records[kind].select(names).write_parquet(path, compression="lz4", statistics=False)
@@ -129,6 +131,8 @@ def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
         made = [folded.records[kind].height for kind in columns]
         part = [counts.quarantined, counts.duplicate, counts.mapped, *made, folded.provenance.height]
         totals = [total + more for total, more in zip(totals, part, strict=True)]
+        partition += 1
+        del fold, folded  # or a partition is held while the next one is made
     return totals
 
 
