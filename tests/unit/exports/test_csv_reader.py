@@ -507,10 +507,10 @@ def test_in7_an_empty_export_is_refused(refusal, content):
 
 
 # ------------------------------------------------------------------ large
-def test_batches_are_of_a_quarter_of_a_million_rows(read):
+def test_batches_are_of_an_eighth_of_a_million_rows_and_a_block(read):
     reading = read(HEAD + b"12345678;12345678;12345678\n" * 600_000)
     assert reading.count == 600_000
-    assert reading.batches == 3
+    assert reading.batches == 4
     assert reading.lines == list(range(2, 600_002))
     assert reading.records == list(range(1, 600_001))
 
