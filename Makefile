@@ -37,10 +37,12 @@ types: $(VENV)/.dev       ## strict types on everything shipped
 	@$(BIN)/mypy
 
 # Ledgers are flushed to the disk thousands of times, and many tests wait for a process to come up or a lease to end:
-# in memory where there is room for it, and one more at a time than CI has cores.
-MEMORY := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')
+# in memory where there is room for it, and one more at a time than CI has cores. A folder of its own, as a second run
+# of pytest beside this one would take the rights from the first one's PostgreSQL.
+MEMORY := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm/"}')
 unit: $(VENV)/.dev        ## the test suite
-	@$(MEMORY) $(BIN)/python -m pytest -n 3 --dist loadgroup
+	@folder=$$(mktemp -d $(or $(MEMORY),/tmp/)meterfeed-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	TMPDIR=$$folder $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 SIZE ?= 10000000
 bench: $(VENV)/.dev       ## our speed and memory against the best, both sides in one run (SIZE=rows)
