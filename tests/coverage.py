@@ -26,7 +26,7 @@ WHOLE = 100
 
 def main() -> int:
     """Run the tests once and say which lines and branches nobody ran."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "--cov-branch", *TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "--cov-branch", *TESTS]
     command += [f"--cov={module}" for module in MODULES]
     command += ["--cov-report=term-missing:skip-covered", f"--cov-fail-under={WHOLE}"]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
