@@ -367,10 +367,11 @@ class Ledger:
     ) -> RunRow:
         """Start a run; its id is `stamp` (the UTC day) and a number that only grows."""
         with self._writing() as connection:
-            found = connection.execute(
-                sa.select(sa.func.coalesce(sa.func.max(t.run.c.run_seq), 0))
-            ).scalar_one()
-            run_id = f"{stamp}-{max(found, self.runs_before) + 1:04d}"
+            newest = sa.select(t.run.c.run_id).order_by(t.run.c.run_seq.desc()).limit(1)
+            # Of its id, not of its row: after a ledger was put back and rebuilt, ids are ahead of rows.
+            told = str(connection.execute(newest).scalar() or "0").rpartition("-")[2]
+            self.runs_before = max(int(told), self.runs_before) + 1
+            run_id = f"{stamp}-{self.runs_before:04d}"
             connection.execute(
                 t.run.insert().values(
                     run_id=run_id,

@@ -142,6 +142,10 @@ class Tenant:
         path.write_text("\n".join([HEAD, *lines[turn:], *lines[:turn]]) + "\n" * (1 + self.exports % 2))
         return path
 
+    @property
+    def profile(self) -> str:
+        return str(self.folder / "nights.toml")
+
     # ---------------------------------------------------------- commands
     def run(self, *arguments: str, kill_at: int | None = None) -> Told:
         """The real command; with `kill_at`, killed when so many requests have come in."""
@@ -169,10 +173,14 @@ class Tenant:
 
     def sync(self, *, kill_at: int | None = None) -> Told:
         export = self.export()
-        told = self.run("sync", str(export), "--profile", str(self.folder / "nights.toml"), kill_at=kill_at)
+        told = self.run("sync", str(export), "--profile", self.profile, kill_at=kill_at)
         if told.code in (0, 10) and not kill_at:
             self.check_rows(told.document, export)
         return told
+
+    def adopt(self) -> int:
+        """Rebuild the ledger from what the API holds; the exit code."""
+        return self.run("adopt", "--profile", self.profile).code
 
     def check_rows(self, document: dict[str, Any], export: Path) -> None:
         """I1: every line of the file has exactly one class, by our own count of lines."""
@@ -283,7 +291,7 @@ def tenant(folder: Path) -> Iterator[Tenant]:
     """A tenant with an empty ledger."""
     with Sandbox() as api:
         found = Tenant(folder, api)
-        (folder / "nights.toml").write_text(PROFILE)
+        Path(found.profile).write_text(PROFILE)
         handle = api.core.handle
 
         def watched(call: Call) -> Answer:

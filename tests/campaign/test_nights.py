@@ -118,7 +118,7 @@ class Nights(RuleBasedStateMachine):
             assert before == self.tenant.changes
             self.tenant.api.set_faults(None)
             self.tenant.api.settle()
-            assert 0 == self.tenant.run("adopt").code
+            assert 0 == self.tenant.adopt()
 
     # ------------------------------------------------------ what holds
     @invariant()
@@ -150,6 +150,20 @@ class TestNights(Nights.TestCase):  # type: ignore[name-defined,misc]
 @pytest.mark.timeout(3600)
 class TestManyNights(Nights.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(max_examples=40, stateful_step_count=12, **QUIET)
+
+
+def test_a_ledger_that_forgot_is_refused_until_it_was_rebuilt(tmp_path: Path) -> None:
+    with tenant(tmp_path) as one:
+        one.add(2)
+        assert 0 == one.sync().code
+        one.keep()
+        one.add(1)
+        assert 0 == one.sync().code
+        one.put_back()
+        before = one.changes
+        assert (16, before) == (one.sync().code, one.changes)
+        assert 0 == one.adopt()
+        one.finish()
 
 
 # ------------------------------------------------------------------ each of these can fail

@@ -130,6 +130,15 @@ def test_one_that_was_rebuilt_is_trusted_from_then_on_and_numbers_its_runs_after
     with opened(url, marks) as ledger:
         begun(ledger)
         assert "20261122-0004" == ledger.runs()[0].run_id
+        begun(ledger)
+        assert "20261122-0005" == ledger.runs()[0].run_id
+    with open_ledger(url, identity=IDENTITY, now=1.0) as ledger:  # nothing but the ledger itself to go by
+        begun(ledger)
+        assert "20261122-0006" == ledger.runs()[0].run_id
+    path.unlink()
+    with opened(url, marks, rebuilding=True) as ledger:
+        begun(ledger)
+        assert "20261122-0006" == ledger.runs()[0].run_id, "the mark knows of the fifth"
 
 
 def test_a_ledger_that_comes_with_its_first_mark_is_trusted(ledger_url: str, marks: Path) -> None:
