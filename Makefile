@@ -40,9 +40,9 @@ types: $(VENV)/.dev       ## strict types on everything shipped
 # in memory where there is room for it, and one more at a time than CI has cores. A folder of its own, as a second run
 # of pytest beside this one would take the rights from the first one's PostgreSQL.
 MEMORY := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm/"}')
+IN_MEMORY := folder=$$(mktemp -d $(or $(MEMORY),/tmp/)meterfeed-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && TMPDIR=$$folder
 unit: $(VENV)/.dev        ## the test suite
-	@folder=$$(mktemp -d $(or $(MEMORY),/tmp/)meterfeed-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
-	TMPDIR=$$folder $(BIN)/python -m pytest -n 3 --dist loadgroup
+	@$(IN_MEMORY) $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 SIZE ?= 10000000
 bench: $(VENV)/.dev       ## our speed and memory against the best, both sides in one run (SIZE=rows)
@@ -54,7 +54,7 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 
 campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case
 	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
-	@test -n '$(CASE)' || $(MEMORY) $(BIN)/python -m pytest -m campaign -n 2 --dist loadgroup
+	@test -n '$(CASE)' || $(IN_MEMORY) $(BIN)/python -m pytest -m campaign -n 2 --dist loadgroup
 
 audit: $(VENV)/.dev       ## known vulnerabilities of the pinned packages; says so when nobody could be asked
 	@$(PIP) install --constraint constraints.txt --editable '.[audit]'

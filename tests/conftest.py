@@ -4,8 +4,7 @@ import pytest
 from _pytest.nodeid import coerce_node_id
 from hypothesis import HealthCheck, settings
 
-# An example that takes a fifth of a second would be a failure.
-
+# By default an example that takes longer than a fifth of a second is a failure.
 settings.register_profile(
     "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
