@@ -54,7 +54,7 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 
 campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case
 	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
-	@test -n '$(CASE)' || $(IN_MEMORY) $(BIN)/python -m pytest -m campaign -n 2 --dist loadgroup
+	@[ -n '$(CASE)' ] || { $(IN_MEMORY) $(BIN)/python -m pytest -m campaign -n 2 --dist loadgroup; }
 
 audit: $(VENV)/.dev       ## known vulnerabilities of the pinned packages; says so when nobody could be asked
 	@$(PIP) install --constraint constraints.txt --editable '.[audit]'
