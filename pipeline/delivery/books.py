@@ -16,6 +16,8 @@ from schemas.ledger import MANIFEST_SCHEMA, ChunkRow, Draft, Leaf, State
 from schemas.profile import GuardsSection
 
 MANIFEST = MANIFEST_SCHEMA.names()
+ABSENT = "absent"
+"""The reason of a chunk that goes out again because what was in doubt is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class Shipment:
     def phase(self) -> Phase:
         """The phase it belongs to."""
         return Phase(self.chunk.phase)
+
+    @property
+    def may_come_late(self) -> bool:
+        """Whether an earlier request with these records got no answer, and they were absent ever since."""
+        return self.chunk.reason == ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Books:
     Attributes:
         doubts: shipments whose fate must be read back.
         fatal: the first thing that makes the run end; the rest comes to a clean stop.
+        absent_at: when something in doubt was last found not to be there, and was to go out again.
     """
 
     ledger: Ledger
@@ -87,6 +95,7 @@ class Books:
     tally: Tally = field(default_factory=Tally)
     doubts: list[Shipment] = field(default_factory=list)
     fatal: MeterfeedError | None = None
+    absent_at: float | None = None
     _unabsorbed: int = field(default=0, init=False)
 
     def fail(self, error: MeterfeedError) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from pipeline.delivery.books import Books, Part, Shipment
+from pipeline.delivery.books import ABSENT, Books, Part, Shipment
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.wire import Wire
 from pipeline.phases import MANNERS, Phase
@@ -86,7 +86,8 @@ class Doubts:
         )
         if resend and times >= self.wire.traffic.attempts:
             return self._still_open(rest, shipment)
-        await self.books.settle(rest, State.PLANNED, reason="absent")
+        await self.books.settle(rest, State.PLANNED, reason=ABSENT)
+        self.books.absent_at = self.wire.world.now()
         if resend:
             await self.send_again(rest)
         return True

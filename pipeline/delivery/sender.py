@@ -89,7 +89,9 @@ class Sender:
         self._wire = Wire(self.api, self.traffic, self.world, self._over, self.stopping, self.books.fail)
         self._reader = Reader(self._wire.ask, self.meter_point_keys, self._until_settled)
         self._plan = PlanReader(self.read_plan)
-        self._singles = Singles(self._wire, self.books, self._reader, self.meter_point_keys)
+        self._singles = Singles(
+            self._wire, self.books, self._reader, self.meter_point_keys, self.settle_seconds
+        )
         self._doubts = Doubts(
             self._wire, self.books, self._reader, self.settle_seconds, partial(self._guarded, self._again)
         )
@@ -283,7 +285,7 @@ class Sender:
             case Ruling.PARTLY:
                 await self._proven_in_part(shipment, verdict)
             case Ruling.NOT_APPLIED | Ruling.THROTTLED:
-                await self.books.settle(shipment, State.PLANNED, verdict)
+                await self.books.settle(shipment, State.PLANNED, verdict, reason=_still_absent(shipment))
                 self._tries[shipment.chunk.chunk_seq] += 1
                 await self.traffic.wait(verdict, self._tries[shipment.chunk.chunk_seq], self._over)
                 await self._again(shipment)
@@ -352,7 +354,11 @@ class Sender:
                 State.REJECTED,
                 "other_content_there",
             ),
-            Part(records.filter(pl.Series([one is Found.ABSENT for one in found])), State.PLANNED),
+            Part(
+                records.filter(pl.Series([one is Found.ABSENT for one in found])),
+                State.PLANNED,
+                _still_absent(shipment),
+            ),
         ]
         await self._go_on(await self.books.split(shipment, parts, verdict))
 
@@ -369,9 +375,8 @@ class Sender:
         else:
             middle = records.height // 2
             pieces = [records.head(middle), records.slice(middle)]
-        await self._go_on(
-            await self.books.split(shipment, [Part(piece, State.PLANNED) for piece in pieces], verdict)
-        )
+        parts = [Part(piece, State.PLANNED, _still_absent(shipment)) for piece in pieces]
+        await self._go_on(await self.books.split(shipment, parts, verdict))
 
     async def _go_on(self, children: Sequence[Shipment]) -> None:
         for child in children:
@@ -386,6 +391,11 @@ def _raise_what_failed(ended: Iterable[asyncio.Task[None]]) -> None:
     for failure in failures:
         if failure is not None:
             raise failure
+
+
+def _still_absent(shipment: Shipment) -> str | None:
+    """The reason that stays with records whose first request may come late, whatever becomes of a later one."""
+    return shipment.chunk.reason if shipment.may_come_late else None
 
 
 def _holding(draft: Draft, records: pl.DataFrame) -> Draft:

@@ -11,7 +11,7 @@ import orjson
 import polars as pl
 
 from pipeline.delivery.answers import HeldLocation
-from pipeline.delivery.books import Books, Part, Shipment
+from pipeline.delivery.books import ABSENT, Books, Part, Shipment
 from pipeline.delivery.calls import (
     Record,
     create_call,
@@ -72,17 +72,22 @@ _KEPT = _Acted(
 
 @dataclass(slots=True)
 class Singles:
-    """Sends records that have a request of their own, side by side under one intent."""
+    """Sends records that have a request of their own, side by side under one intent.
+
+    Attributes:
+        settle_seconds: how long a record that was refused may still come by an earlier request without an answer.
+    """
 
     wire: Wire
     books: Books
     reader: Reader
     meter_point_keys: Callable[[Sequence[str]], list[int]]
+    settle_seconds: float
 
     async def drive(self, shipment: Shipment, trace: str) -> None:
         """Bring every record of a shipment to its end, and write it down."""
         records = shipment.records.to_dicts()
-        ended = await asyncio.gather(*(self._to_its_end(shipment.phase, record, trace) for record in records))
+        ended = await asyncio.gather(*(self._to_its_end(shipment, record, trace) for record in records))
         requests = sum(one.requests for one in ended)
         digests = [one.digest or record["digest"] for one, record in zip(ended, records, strict=True)]
         told = shipment.records.with_columns(pl.Series("digest", digests, pl.String))
@@ -95,9 +100,9 @@ class Singles:
         else:
             await self.books.split(Shipment(shipment.chunk, told), parts, requests=requests)
 
-    async def _to_its_end(self, phase: Phase, record: Record, trace: str) -> Ended:
+    async def _to_its_end(self, shipment: Shipment, record: Record, trace: str) -> Ended:
         """One record; what was certainly not applied is tried again, within patience."""
-        requests = 0
+        phase, requests = shipment.phase, 0
         reason: str | None = "not_reached"
         for attempt in range(1, self.wire.traffic.attempts + 1):
             if self.wire.over():
@@ -106,13 +111,15 @@ class Singles:
                 acted = await self._act(phase, record, trace)
                 requests += acted.requests
                 ended = await self._ending(phase, record, acted)
+                if ended.state is State.REJECTED and shipment.may_come_late:
+                    ended = await self._unless_it_came(phase, record, ended)
                 if ended.state is not State.PLANNED or self.books.fatal is not None:
                     return Ended(ended.state, ended.reason, ended.message, requests, ended.digest)
                 reason = ended.reason
                 await self.wire.traffic.wait(acted.verdict, attempt, self.wire.over)
             except MeterfeedError as error:
                 self.books.fail(error)
-        return Ended(State.PLANNED, reason, None, requests)
+        return Ended(State.PLANNED, ABSENT if shipment.may_come_late else reason, None, requests)
 
     # ------------------------------------------------------------ requests
     async def _act(self, phase: Phase, record: Record, trace: str) -> _Acted:
@@ -239,6 +246,21 @@ class Singles:
                 if verdict.reason is Reason.FOREIGN_IDS:
                     self.books.fail(foreign_error())
                 return Ended(State.IN_DOUBT, reason)
+
+    async def _unless_it_came(self, phase: Phase, record: Record, refused: Ended) -> Ended:
+        """A refusal says nothing of an earlier request that got no answer: that has the settle time once more to come.
+
+        It is waited for once, however many are refused.
+        """
+        now = self.wire.world.now()
+        self.books.absent_at = now if self.books.absent_at is None else self.books.absent_at
+        await self.wire.traffic.pause(self.books.absent_at + self.settle_seconds - now, self.wire.over)
+        if self.wire.over():
+            return Ended(State.IN_DOUBT, refused.reason, refused.message)
+        [found] = await self.reader.find(phase, [record])
+        if found is Found.UNKNOWN:
+            return Ended(State.IN_DOUBT, refused.reason, refused.message)
+        return Ended(State.ACKNOWLEDGED) if found is Found.AS_SENT else refused
 
     async def _after_refusal(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
         """A refusal may hide that the record is there already: look before calling it rejected."""

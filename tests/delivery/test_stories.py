@@ -62,6 +62,11 @@ EVERYTHING: Plan = {
 }
 UNREADABLE = {"kind": "unavailable-503", "on": "read", "after": 1.25}
 """From the second batch on, reads bring nothing."""
+LATE = (
+    {"kind": "applied-late", "on": "single", "at": [1], "seconds": 45.0},
+    {"kind": "bad-request", "on": "single", "at": [2]},
+)
+"""The first request is applied after the settle time, the second one is refused before."""
 STRICT = GuardsSection(rejected=0.5, minimum_sent=1, rejected_alike=10**6)
 
 
@@ -183,6 +188,21 @@ SCENES: dict[str, Scene] = {
         OF_ONE,
         api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read"}),
         then=(api(rules={"reject_ids": ["user-00000"]}),),
+    ),
+    "what was lost comes after the refusal of what was sent again": Scene({Phase.CREATE_USERS: users(1)}, api(*LATE)),
+    "a batch that was lost comes after the refusal of its parts": Scene(
+        {Phase.CREATE_USERS: users(29)},
+        api(
+            fault("applied-late", at=[4], seconds=45.0),
+            fault("rate-limited", at=[5], seconds=1),
+            {"kind": "bad-request", "on": "mutating", "after": 32.0, "until": 44.0},
+        ),
+    ),
+    "what was lost and then refused may still come when nothing can be read": Scene(
+        {Phase.CREATE_USERS: users(1)}, api(*LATE, {"kind": "bad-request", "on": "read", "after": 40.0})
+    ),
+    "what was lost and then refused may still come when the end is asked for": Scene(
+        {Phase.CREATE_USERS: users(1)}, api(*LATE), then=(api(),), settings={"stop": lambda _core, now: now > 40}
     ),
     "children of a parent that is settled late follow in the same start": Scene(
         OF_ONE,
