@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types unit campaign bench audit coverage mutation clean help
+.PHONY: demo test lint types unit campaign ray bench audit coverage mutation clean help
 
 help:                ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -56,6 +56,13 @@ campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=â€¦; SEED=â
 	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
 	@[ -n '$(CASE)' ] || { $(IN_MEMORY) $(BIN)/python -m pytest -m campaign -n 2 --dist loadgroup; }
 
+# An environment of its own: where Ray is installed, Prefect imports it at every start.
+ray:                 ## a worker of a Ray cluster is killed, and what Ray costs and brings, in an environment of its own
+	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt --editable '.[dev,ray]'
+	@$(IN_MEMORY) .venv-ray/bin/python -m pytest -m campaign tests/campaign/test_ray.py
+	@.venv-ray/bin/python -m benchmarks.shared --rows 60000 --ray
+
 audit: $(VENV)/.dev       ## known vulnerabilities of the pinned packages; says so when nobody could be asked
 	@$(PIP) install --constraint constraints.txt --editable '.[audit]'
 	@$(BIN)/python -m tests.security.audit
@@ -68,4 +75,4 @@ mutation: $(VENV)/.dev    ## would the tests notice a change in those? fails bel
 	@$(BIN)/python -m tests.mutation $(MODULES)
 
 clean:                    ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-ray .mypy_cache .ruff_cache .hypothesis build dist
