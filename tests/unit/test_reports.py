@@ -292,6 +292,16 @@ def test_a_load_is_compared_with_the_last_load_not_with_a_look_at_the_rows(tmp_p
     assert "Compared with run sync-1" in Page((folder / "report.html").read_text()).text
 
 
+def test_of_two_runs_in_one_second_the_later_is_compared_with_the_earlier(tmp_path):
+    example = runs.mixed()
+    at = {**example.history[-1], "started_at": example.summary.started_at}
+    for number, run in enumerate(("20260301t040502-7f39", "20260301t040502-7f3b")):
+        (tmp_path / f"before-{number}").mkdir()
+        (tmp_path / f"before-{number}" / "summary.json").write_text(json.dumps({**at, "run_id": run}))
+    folder = written(tmp_path / "now", replace(example, previous=None, history=()))
+    assert "Compared with run 20260301t040502-7f39" in Page((folder / "report.html").read_text()).text
+
+
 def test_records_are_not_compared_with_a_run_that_planned_none(tmp_path):
     example = runs.mixed()
     assert example.previous is not None
