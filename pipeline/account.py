@@ -13,7 +13,7 @@ from schemas.details import EXAMPLE_LIMIT, ReasonCount, RecordExample
 from schemas.errors import AccountError
 from schemas.ledger import ChunkRow, State
 from schemas.masking import masked_id, masked_text
-from schemas.outcomes import Exit, Kind, Outcome
+from schemas.outcomes import REMOVED, Exit, Kind, Outcome
 from schemas.summary import Customers, RecordCounts, RowCounts
 
 ROW_SOURCE = 1 << 40
@@ -80,7 +80,6 @@ def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]
     return counts
 
 
-REMOVED = "removed"
 REMOVALS = {State.ACKNOWLEDGED: REMOVED, **{state: outcome.value for state, outcome in OUTCOMES.items()}}
 """What is said of a record that was to be removed, by the state of the leaf chunk that holds it."""
 

@@ -37,6 +37,10 @@ class Outcome(StrEnum):
     NOT_SENT = "not_sent"
 
 
+REMOVED = "removed"
+"""The good end of what was to be removed, which is no planned record of an export."""
+
+
 class Exit(IntEnum):
     """Exit codes of every command."""
 

@@ -17,11 +17,9 @@ import pyarrow.parquet as pq
 
 from connectors.artifacts import RunFolder
 from schemas.errors import AccountError, StorageError
-from schemas.outcomes import Kind, Outcome
+from schemas.outcomes import REMOVED, Kind, Outcome
 
 _KINDS = pl.Enum([kind.value for kind in Kind])
-REMOVED = "removed"
-"""The good end of what was to be removed."""
 REMOVAL = "delete"
 """The operation of its lines, which are counted apart: what no export names is no record of theirs."""
 _OUTCOMES = pl.Enum([*(outcome.value for outcome in Outcome), REMOVED])
