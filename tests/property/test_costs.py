@@ -65,17 +65,20 @@ def test_a_batch_is_written_and_its_answer_is_proven_without_a_call_per_record(p
     assert round_trip(1000) == round_trip(10)
 
 
-def test_a_chunk_costs_six_statements_at_most_however_many_records(tmp_path: Path) -> None:
-    """Intent: how far it is, the chunk, its attempt; ending: attempt and chunk; the rest of the run is shared."""
+def test_a_chunk_costs_five_statements_however_many_records(tmp_path: Path) -> None:
+    """Intent: how far it is, the chunk, its attempt; ending: attempt and chunk; the rest of the run is shared.
+
+    How many of them share a transaction is a matter of timing: its BEGIN is not counted.
+    """
     counted = {}
     with Sandbox() as sandbox:
         for chunks in (10, 30):
             bench = Bench(sandbox, tmp_path / str(chunks), chunk=100)
             statements = 0
 
-            def seen(*_: object) -> None:
+            def seen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
                 nonlocal statements
-                statements += 1
+                statements += not statement.startswith("BEGIN")
 
             sa.event.listen(sa.Engine, "before_cursor_execute", seen)
             try:
@@ -84,4 +87,4 @@ def test_a_chunk_costs_six_statements_at_most_however_many_records(tmp_path: Pat
                 sa.event.remove(sa.Engine, "before_cursor_execute", seen)
             assert delivery.error is None
             counted[chunks] = statements
-    assert (counted[30] - counted[10]) / 20 <= 6, counted
+    assert 5 * 20 == counted[30] - counted[10], counted
