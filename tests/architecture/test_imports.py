@@ -136,7 +136,7 @@ def modules_of_help() -> set[str]:
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=240
     )
     assert "sync" in done.stdout
     return set(done.stderr.split())

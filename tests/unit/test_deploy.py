@@ -113,7 +113,7 @@ def test_what_the_container_copies_is_enough_to_build_a_wheel_that_runs(tmp_path
         env={"PYTHONPATH": str(unpacked), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert (done.returncode, str(unpacked) in done.stdout) == (0, True), done.stderr
     assert (unpacked / "data" / "automations.json").is_file()

@@ -91,6 +91,6 @@ async def work(stop):
 run(work, at_once=lambda code: print("at once", code, flush=True))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
     assert (done.returncode, done.stdout) == (code, f"at once {code}\n")

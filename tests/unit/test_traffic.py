@@ -93,7 +93,7 @@ def test_who_gives_up_waiting_leaves_no_place_behind_and_takes_none_along():
         assert ["holds", "stays"] == got
         tasks["stays"].cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-        async with asyncio.timeout(1), shared.slot(is_read=True):
+        async with asyncio.timeout(60), shared.slot(is_read=True):
             pass  # every place came back
 
     asyncio.run(lived())
@@ -113,7 +113,7 @@ def test_who_is_cancelled_in_the_moment_of_being_let_in_hands_the_place_on():
         await asyncio.sleep(0)  # the place is handed to the one who waits …
         unlucky.cancel()  # … who has not run since
         await asyncio.gather(holder, unlucky, return_exceptions=True)
-        async with asyncio.timeout(1), shared.slot(is_read=True):
+        async with asyncio.timeout(60), shared.slot(is_read=True):
             pass
 
     asyncio.run(lived())

@@ -1,5 +1,7 @@
 """CSV: what each damage does to a row, and what stops the file."""
 
+import threading
+
 import pytest
 
 GOOD = b"1;2;3\n"
@@ -515,15 +517,19 @@ def test_batches_are_of_an_eighth_of_a_million_rows_and_a_block(read):
     assert reading.records == list(range(1, 600_001))
 
 
-def test_no_thread_is_left_when_reading_stops_early(tmp_path, make_profile):
-    import threading
+def readers_since(before):
+    return [thread for thread in set(threading.enumerate()) - before if "read-ahead" in thread.name]
 
+
+def test_no_thread_is_left_when_reading_stops_early(tmp_path, make_profile):
     from connectors.exports import open_exports
 
     path = tmp_path / "x.csv"
     path.write_bytes(HEAD + b"1;2;3\n" * 1_000_000)
     (export,) = open_exports([str(path)], [make_profile('separator = ";"')])
+    before = set(threading.enumerate())
     batches = export.batches()
     next(batches)
+    assert readers_since(before)
     batches.close()
-    assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
+    assert [] == readers_since(before)
