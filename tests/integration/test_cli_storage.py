@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
 import sys
-import termios
 import threading
 from pathlib import Path
 
@@ -25,6 +23,14 @@ from tests.integration.test_cli_settle import mutating, portfolio, write
 __all__ = ["write"]
 
 SYNC = [sys.executable, "-c", "from flows.cli import main; main()", "sync"]
+AT_A_TERMINAL = """
+import fcntl, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from flows.cli import main
+main()
+"""
+"""The command as its terminal starts it: one that is closed tells whom it belongs to."""
 NO_MOUNT = pytest.mark.skipif(not can_mount(), reason="nothing can be mounted here: no such disk was tried")
 
 
@@ -152,18 +158,17 @@ def test_a_terminal_that_is_closed_ends_the_run_cleanly_and_the_next_one_finishe
     ours, theirs = os.openpty()
     arguments = [str(one) for one in write("a.csv", portfolio(100))]
     process = subprocess.Popen(
-        [*SYNC, *arguments],
+        [sys.executable, "-c", AT_A_TERMINAL, "sync", *arguments],
         cwd=ROOT,
         env=environ(api, chunk_size="10", concurrency="1"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     os.set_blocking(ours, False)
-    for _ in range(600):
+    for _ in range(3000):
         with contextlib.suppress(BlockingIOError, OSError):
             os.read(ours, 1 << 16)
         if mutating(api) >= 5:
