@@ -54,7 +54,7 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 
 campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case
 	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
-	@[ -n '$(CASE)' ] || { $(IN_MEMORY) $(BIN)/python -m pytest -m campaign -n 2 --dist loadgroup; }
+	@[ -n '$(CASE)' ] || { $(IN_MEMORY) $(BIN)/python -m pytest -m 'campaign or hypothesis' --hypothesis-profile exploring -n 2 --dist loadgroup; }
 
 # An environment of its own: where Ray is installed, Prefect imports it at every start.
 ray:                 ## a worker of a Ray cluster is killed, and what Ray costs and brings, in an environment of its own

@@ -1,14 +1,29 @@
-"""No test fails because a machine is slow, and groups of tests stay together."""
+"""No test fails because a machine is slow, or by chance, or for how the suite was started; groups stay together."""
+
+import signal
 
 import pytest
 from _pytest.nodeid import coerce_node_id
 from hypothesis import HealthCheck, settings
 
 # By default an example that takes longer than a fifth of a second is a failure.
-settings.register_profile(
-    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")
+ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+
+# A change is judged by examples that are the same every time; `make campaign` goes looking for new ones.
+settings.register_profile("repeatable", ANY_MACHINE, derandomize=True)
+settings.register_profile("exploring", ANY_MACHINE, print_blob=True)
+settings.load_profile("repeatable")
+
+
+def pytest_configure() -> None:
+    """Let signals be what they are in a terminal, also under nohup or as a background job of a script.
+
+    Whoever is started there is told to ignore them, and so would be every command that a test starts. A handler does
+    not pass on to those, and the suite itself still outlives them.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

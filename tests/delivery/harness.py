@@ -104,7 +104,7 @@ class Bench:
     chunk: int = 100
     concurrency: int = 4
     guards: GuardsSection = field(default_factory=lambda: GuardsSection(rejected=1.0, rejected_alike=10**6))
-    deadline: float = 5.0
+    deadline: float = 60.0
     stopping: object = staticmethod(lambda: False)
     run_id: str | None = None
 

@@ -84,7 +84,7 @@ class Echo:
     async def __aenter__(self):
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
         self.base = httpx.URL(f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/v1")
-        self.wire = Wire(ssl.create_default_context(), max_connections=1, connect_seconds=5, idle_seconds=60)
+        self.wire = Wire(ssl.create_default_context(), max_connections=1, connect_seconds=60, idle_seconds=60)
         return self
 
     async def __aexit__(self, *_):
