@@ -22,6 +22,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,18 +122,17 @@ def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
         Kind.LOCATION: ["user_id", "id", "body", "digest", "meter_point_keys", "row", "row_count"],
     }
     totals = [0] * 6
-    folds, partition = fold_all(spool, folding, workers=WORKERS), 0
-    while (fold := next(folds, None)) is not None:
-        _, folded = fold
+    numbers = count()
+    for piece in fold_all(spool, folding, workers=WORKERS):
+        folded, number = piece.folded, next(numbers)
         for kind, names in columns.items():
-            path = out / f"{kind}-{partition:03}.parquet"
+            path = out / f"{kind}-{number:04}.parquet"
             folded.records[kind].select(names).write_parquet(path, compression="lz4", statistics=False)
         counts = folded.counts
         made = [folded.records[kind].height for kind in columns]
         part = [counts.quarantined, counts.duplicate, counts.mapped, *made, folded.provenance.height]
         totals = [total + more for total, more in zip(totals, part, strict=True)]
-        partition += 1
-        del fold, folded  # or a partition is held while the next one is made
+        del piece, folded  # or they are held while the next ones are made
     return totals
 
 

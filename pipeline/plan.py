@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.holdings import HOLDING_COLUMNS, KEY, RELEASED
+from pipeline.partition import user_key
 from pipeline.phases import MANNERS, Phase
 from schemas.ledger import MANIFEST_SCHEMA
 from schemas.outcomes import Kind
@@ -86,8 +87,9 @@ def phases_of(kind: Kind, compared: Compared) -> Iterator[tuple[Phase, pl.DataFr
 
 
 def _ordered(records: pl.DataFrame) -> pl.DataFrame:
-    """In key order: neighbours in the plan are neighbours in the ledger, and the order never depends on threads."""
-    return records.select(PLAN_SCHEMA.names()).cast(dict(PLAN_SCHEMA)).sort("bucket", *KEY)  # type: ignore[arg-type]
+    """By the hash that decides piece, partition and bucket: however a run is cut, its plan has the same order."""
+    planned = records.select(PLAN_SCHEMA.names()).cast(dict(PLAN_SCHEMA))  # type: ignore[arg-type]
+    return planned.sort(user_key(pl.col("user_id")), *KEY)
 
 
 def _empty() -> pl.DataFrame:

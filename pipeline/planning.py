@@ -31,7 +31,7 @@ from pipeline.plan import (
 )
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
-from pipeline.records import Folded, Folding, fold_all
+from pipeline.records import FOLD_ROWS, Folding, Piece, fold_all
 from pipeline.resemblance import Resemblance
 from pipeline.vanishing import (
     COST,
@@ -93,7 +93,7 @@ class _Draft:
     users: int = 0
     former: int = 0
     body_bytes: Counter[str] = field(default_factory=Counter)
-    pieces: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    pieces: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     wanted: list[pl.DataFrame] = field(default_factory=list)
     updated: list[pl.DataFrame] = field(default_factory=list)
     lost: int = 0
@@ -104,12 +104,14 @@ class _Draft:
     def add(self, kind: Kind, part: KindPlan) -> None:
         self.counts[kind] = self.counts.get(kind, KindPlan()).plus(part)
 
-    def grow(self, phase: Phase, records: pl.DataFrame) -> None:
+    def grow(self, phase: Phase, partition: int, records: pl.DataFrame) -> None:
         self.sizes[phase] = self.sizes.get(phase, 0) + records.height
         if MANNERS[phase].batch and records.height:
             body_bytes = int(records["body"].str.len_bytes().sum()) + records.height
             self.body_bytes[phase.value] += body_bytes
-            self.pieces.setdefault(phase.value, []).append((records.height, body_bytes))
+            of_phase = self.pieces.setdefault(phase.value, {})
+            before = of_phase.get(partition, (0, 0))
+            of_phase[partition] = (before[0] + records.height, before[1] + body_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ def make_plan(
     world: World,
     over: Callable[[], bool] = lambda: False,
     absence: Absence | None = None,
+    rows_each: int = FOLD_ROWS,
 ) -> Plan:
     """Fold and compare every partition; the plan's records are in the spool when this returns.
 
@@ -147,6 +150,7 @@ def make_plan(
 
     Args:
         absence: what it means that a full export of this run does not name something; None where nothing is held.
+        rows_each: folded and compared at a time, about.
     """
     spool, draft, profiles = judged.spool, _Draft(), judged.profiles
     policy = policy_of(profiles)
@@ -157,19 +161,29 @@ def make_plan(
     memory = _Memory.of(holdings)
     shared_by = min(profile.coordinates.shared_by for profile in profiles)
     alike = Resemblance(spool, shared_by=shared_by, test_areas=judged.test_areas)
-    with closing(fold_all(spool, folding)) as folds:
-        for partition, (rows, folded) in enumerate(folds):
+    held: dict[Kind, pl.DataFrame | None] = {}
+    with closing(fold_all(spool, folding, rows_each=rows_each)) as pieces:
+        for piece in pieces:
             if over():
                 break
-            judged.take_folded(rows, folded)
-            alike.add(rows)
-            if ID_KEY in rows.columns:
-                draft.former += rows.filter(pl.col(ID_KEY) > 0)["user_id"].n_unique()
-            _plan_partition(spool, partition, rows, folded, holdings, full, judged.corrections, memory, draft)
-            world.notice(Notice("plan", partition + 1, spool.partitions, "partitions"))
+            judged.take_folded(piece.rows, piece.folded)
+            alike.add(piece.rows)
+            if ID_KEY in piece.rows.columns:
+                draft.former += piece.rows.filter(pl.col(ID_KEY) > 0)["user_id"].n_unique()
+            if not held:
+                buckets = buckets_of(piece.partition, spool.partitions)
+                held = {kind: holdings(kind.value, buckets) for kind in Kind}
+            _plan_piece(spool, piece, held, full, judged.corrections, memory, draft)
+            if piece.is_last:
+                held = {}
+                world.notice(Notice("plan", piece.partition + 1, spool.partitions, "partitions"))
+            del piece  # or it is held while the next one is made
     judged.take_late(alike.find())
     moved, reported = _plan_handovers(spool, holdings, full, deltas - set(judged.corrections), draft)
-    facts: dict[str, Any] = {"bytes": dict(draft.body_bytes), "pieces": draft.pieces}
+    facts: dict[str, Any] = {
+        "bytes": dict(draft.body_bytes),
+        "pieces": {phase: list(sizes.values()) for phase, sizes in draft.pieces.items()},
+    }
     if draft.lost:
         facts[LOST] = draft.lost
     if full and absence is not None:
@@ -197,24 +211,23 @@ def policy_of(profiles: Sequence[Profile]) -> ConflictPolicy:
     return ConflictPolicy(meter_point=strictest("meter_point"), location=strictest("location"))  # type: ignore[arg-type]
 
 
-def _plan_partition(
+def _plan_piece(
     spool: RowSpool,
-    partition: int,
-    rows: pl.DataFrame,
-    folded: Folded,
-    holdings: Holdings,
+    piece: Piece,
+    held_by_kind: Mapping[Kind, pl.DataFrame | None],
     full: Sequence[str],
     corrections: Collection[int],
     memory: _Memory,
     draft: _Draft,
 ) -> None:
-    if folded.provenance.height:
-        spool.append(PROVENANCE, _in_partition(folded.provenance, partition, spool.partitions))
+    provenance = piece.folded.provenance
+    if provenance.height:
+        spool.append(PROVENANCE, _in_partition(provenance, piece.partition, spool.partitions))
     users = []
-    spared = _spared(spool, partition, rows, folded) if full else _NO_USERS
+    spared = _spared(spool, piece) if full else _NO_USERS
     for kind in Kind:
-        records = folded.records[kind]
-        held = holdings(kind.value, buckets_of(partition, spool.partitions))
+        records, whole = piece.folded.records[kind], held_by_kind[kind]
+        held = whole if whole is None else piece.only(whole)
         compared = compare(kind, records, held, full)
         if held is not None and full:
             draft.held += int(held["scope"].is_in(full).sum())
@@ -223,7 +236,7 @@ def _plan_partition(
         )
         draft.spared += compared.vanished.height - vanished.height
         _append_marked(spool, VANISHED, kind, vanished.select(HOLDING_COLUMNS))
-        _note_named(spool, partition, kind, records, compared.create, spared, memory, draft)
+        _note_named(spool, piece.partition, kind, records, compared.create, spared, memory, draft)
         if kind is Kind.LOCATION:
             compared = replace(compared, update=joined(compared.update, held, corrections))
         _append_unchanged(spool, kind, records, compared.create, compared.update)
@@ -238,7 +251,7 @@ def _plan_partition(
         )
         for phase, part in phases_of(kind, compared):
             _append(spool, phase_table(phase), part)
-            draft.grow(phase, part)
+            draft.grow(phase, piece.partition, part)
         if kind is Kind.LOCATION:
             for changed, by_update in ((compared.create, False), (compared.update, True)):
                 draft.wanted.append(claims(changed).with_columns(pl.lit(by_update).alias("by_update")))
@@ -287,11 +300,11 @@ def _plan_handovers(
             bodies = bodies.select(*KEY, "body")
             frees = given.frees.drop("body").join(bodies, on=KEY, how="left", maintain_order="left")
             _append(spool, phase_table(Phase.FREE_LOCATIONS), frees)
-            draft.grow(Phase.FREE_LOCATIONS, frees)
+            draft.grow(Phase.FREE_LOCATIONS, partition, frees)
         found = handover(wanted, held.join(updated, on=KEY, how="anti"), full_scopes=full)
         moved, reported = moved + found.moved + given.moved, reported + found.reported
         _append(spool, phase_table(Phase.RELEASE_LOCATIONS), found.releases.drop("released_keys"))
-        draft.grow(Phase.RELEASE_LOCATIONS, found.releases)
+        draft.grow(Phase.RELEASE_LOCATIONS, partition, found.releases)
         draft.add(Kind.LOCATION, KindPlan(release=found.releases.height))
     return moved, reported
 
@@ -300,13 +313,13 @@ def _plan_handovers(
 _NO_USERS = pl.DataFrame(schema={"user_id": pl.String})
 
 
-def _spared(spool: RowSpool, partition: int, rows: pl.DataFrame, folded: Folded) -> pl.DataFrame:
+def _spared(spool: RowSpool, piece: Piece) -> pl.DataFrame:
     """Customers named by rows that are in quarantine: they are not missing, we only know nothing good of them."""
-    judged = spool.read(SPARED, partition)
+    judged = spool.read(SPARED, piece.partition)
     users = [judged.select("user_id")] if judged.width else []
-    set_aside = folded.violations.filter(pl.col("severity") == "quarantine")["row"]
+    set_aside = piece.folded.violations.filter(pl.col("severity") == "quarantine")["row"]
     if set_aside.len():
-        named = rows.filter(pl.col("row").is_in(set_aside.implode()))
+        named = piece.rows.filter(pl.col("row").is_in(set_aside.implode()))
         users.append(named.select(wire_user(named).alias("user_id")))
     return pl.concat(users).unique() if users else _NO_USERS
 
@@ -397,7 +410,7 @@ def _plan_removals(
             if absence.asked:
                 going = removals(records)
                 _append(spool, phase_table(DELETES[kind]), going)
-                draft.grow(DELETES[kind], going)
+                draft.grow(DELETES[kind], partition, going)
                 draft.add(kind, KindPlan(delete=going.height))
     return facts
 

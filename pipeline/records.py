@@ -156,87 +156,96 @@ def fold(rows: pl.DataFrame, contested_rows: pl.DataFrame, folding: Folding) -> 
     return Folded(records, provenance, duplicates, violations, counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Whole customers of one partition, neighbours by their hash, and what became of their rows.
+
+    Attributes:
+        keys: the hashes (`user_key`) of its customers; the pieces of a partition share out all there could be, so
+            that what is held of a customer who has no rows has its piece, too.
+        is_last: of its partition.
+    """
+
+    partition: int
+    keys: range
+    is_last: bool
+    rows: pl.DataFrame
+    folded: Folded
+
+    def only(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The lines of a frame, with `user_id`, that are about customers of this piece."""
+        key = user_key(pl.col("user_id"))
+        return frame.filter(key.is_between(_hash(self.keys.start), _hash(self.keys.stop - 1)))
+
+
+def _hash(number: int) -> pl.Expr:
+    return pl.lit(number, pl.UInt64)
+
+
 def fold_all(
     spool: RowSpool, folding: Folding, *, workers: int = 2, rows_each: int = FOLD_ROWS
-) -> Generator[tuple[pl.DataFrame, Folded]]:
-    """Fold every partition of the spool, in order, while the caller deals with the one before.
+) -> Generator[Piece]:
+    """Fold every partition of the spool, in order, piece by piece, while the caller deals with the piece before.
 
-    A large partition is folded piece by piece, each with all rows of its customers: what a fold needs besides its
-    rows does not grow with the run.
+    A piece has all rows of its customers, and about as many rows however large the run is; so has what a fold needs
+    besides, and what it makes.
 
     Args:
         workers: pieces folded at a time.
         rows_each: in a piece, about.
-
-    Yields:
-        The rows of a partition and what became of them.
 
     Raises:
         AccountError: a row was lost or counted twice: a bug.
         StorageError: the spool is damaged.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fold")
-    ahead: deque[tuple[pl.DataFrame | None, Future[Folded]]] = deque()
-    folded: list[Folded] = []
+    ahead: deque[tuple[int, range, bool, pl.DataFrame, Future[Folded]]] = deque()
 
-    def settled() -> Iterator[tuple[pl.DataFrame, Folded]]:
-        rows, future = ahead.popleft()
-        folded.append(future.result())
-        if rows is not None:
-            whole = _whole(folded)
-            folded.clear()
-            yield rows, whole
+    def settled() -> Piece:
+        partition, keys, is_last, rows, future = ahead.popleft()
+        return Piece(partition, keys, is_last, rows, future.result())
 
     try:
         for partition in range(spool.partitions):
             rows, contested_rows = spool.read(ROWS, partition), spool.read(CONTESTED, partition)
             pieces = customers_apart(rows, partition, spool.partitions, rows_each)
-            for number, piece in enumerate(pieces, start=1):
-                its_own = contested_rows if len(pieces) == 1 else _only(contested_rows, piece)
-                is_last = number == len(pieces)
-                ahead.append((rows if is_last else None, pool.submit(fold, piece, its_own, folding)))
+            del rows
+            while pieces:
+                keys, some = pieces.popleft()
+                future = pool.submit(fold, some, _only(contested_rows, some), folding)
+                ahead.append((partition, keys, not pieces, some, future))
+                del some, future
                 if len(ahead) > workers:
-                    yield from settled()
+                    yield settled()
         while ahead:
-            yield from settled()
+            yield settled()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def customers_apart(
     rows: pl.DataFrame, partition: int, partitions: int, rows_each: int
-) -> list[pl.DataFrame]:
-    """The rows of a partition in pieces of about so many, all rows of a customer in one.
+) -> deque[tuple[range, pl.DataFrame]]:
+    """The rows of a partition in pieces of about so many, all rows of a customer in one, with the hashes of each.
 
-    By the hash that decided the partition, in its order, so that the records of the pieces, one after the other,
-    are those of the whole.
+    By the hash that decided the partition, in its order.
     """
+    width = 2**64 // partitions
+    first = partition * width
     count = -(-rows.height // rows_each)
     if count <= 1:
-        return [rows]
-    width = 2**64 // partitions
-    key = rows.select(user_key(wire_user(rows))).to_series() - partition * width
-    piece = (key // -(-width // count)).to_numpy()
-    return [rows.filter(pl.Series(piece == number)) for number in range(count)]
+        return deque([(range(first, first + width), rows)])
+    share = -(-width // count)
+    key = rows.select(user_key(wire_user(rows))).to_series() - first
+    number = (key // share).to_numpy()
+    return deque(
+        (range(first + n * share, first + min((n + 1) * share, width)), rows.filter(pl.Series(number == n)))
+        for n in range(count)
+    )
 
 
 def _only(contested_rows: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     return contested_rows.join(rows, on="row", how="semi") if contested_rows.height else contested_rows
-
-
-def _whole(pieces: Sequence[Folded]) -> Folded:
-    """What became of all rows of a partition."""
-    if len(pieces) == 1:
-        return pieces[0]
-    counts = [(piece.counts.rows, piece.counts.quarantined, piece.counts.duplicate) for piece in pieces]
-    rows, quarantined, duplicate = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return Folded(
-        {kind: pl.concat([piece.records[kind] for piece in pieces]) for kind in Kind},
-        pl.concat([piece.provenance for piece in pieces]),
-        pl.concat([piece.duplicates for piece in pieces]).sort("row"),
-        pl.concat([piece.violations for piece in pieces]),
-        FoldCounts(rows, quarantined, duplicate, sum(piece.counts.mapped for piece in pieces)),
-    )
 
 
 # ------------------------------------------------------------------ rows

@@ -101,7 +101,7 @@ def run(
         find_conflicts(spool, policy)
         folding = Folding(identity, policy, scopes=[f"profile-{i}" for i in range(len(sources))])
         result = Result(
-            [folded for _, folded in fold_all(spool, folding, workers=workers, rows_each=rows_each)]
+            [piece.folded for piece in fold_all(spool, folding, workers=workers, rows_each=rows_each)]
         )
         spool.delete()
     return result

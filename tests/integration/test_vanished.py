@@ -13,6 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.planning import make_plan
+from pipeline.records import FOLD_ROWS
 from sandbox.server import Sandbox
 from tests.integration.conftest import settings_for
 from tests.integration.test_cli_settle import HEADER, PROFILE, location_of, mutating, portfolio, row
@@ -153,6 +155,33 @@ def test_what_vanished_is_removed_once_a_person_approved_that_very_plan(
         "kind", "outcome", "reason", "source_line"
     ).rows()
     assert all(one.startswith("…") for one in lines["masked_id"])
+
+
+def test_a_plan_made_in_small_pieces_is_the_same_plan(
+    company: Company, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New, changed, unchanged, twice, in quarantine, missing: each customer is compared once, in its piece."""
+    gone_for_a_day(company, clock)
+    rows = [*portfolio(39), row(100, 100, 100), row(8, 8, 8)]
+    rows[5] = row(5, 5, 5, latitude="61,61234")
+    rows[7] = rows[7].replace("61,51234", "991,5")
+    export = company.export(rows)
+    whole, *in_pieces = (
+        _planned(company, export, monkeypatch, rows_each) for rows_each in (FOLD_ROWS, 1, 7, 30)
+    )
+    assert [whole] * 3 == in_pieces
+    assert {"create": 1, "update": 1, "unchanged": 37, "delete": 1} == {
+        name: whole["plan"]["location"][name] for name in ("create", "update", "unchanged", "delete")
+    }
+    assert 2 == whole["vanished"]["spared"]  # the customer and the home
+
+
+def _planned(
+    company: Company, export: list[str], monkeypatch: pytest.MonkeyPatch, rows_each: int
+) -> dict[str, Any]:
+    monkeypatch.setitem(make_plan.__kwdefaults__, "rows_each", rows_each)
+    summary = company.run("plan", *export, "--delete-vanished")
+    return {name: summary[name] for name in ("plan_digest", "plan", "vanished", "rows")}
 
 
 def test_missing_once_says_since_when(company: Company, clock: Clock) -> None:

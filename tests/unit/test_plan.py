@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from pipeline.holdings import HOLDING_COLUMNS, merge
+from pipeline.partition import user_key
 from pipeline.phases import Phase
 from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, claims, compare, handover, lost, plan_digest
 from schemas.outcomes import Kind
@@ -54,6 +55,17 @@ def test_only_a_full_export_of_the_same_profile_makes_records_vanish() -> None:
     there = pl.concat([held(("u", "mine", "1", [])), held(("u", "theirs", "1", []), scope="other")])
     assert [] == compare(Kind.LOCATION, records(), there, []).vanished["id"].to_list()
     assert ["mine"] == compare(Kind.LOCATION, records(), there, ["p"]).vanished["id"].to_list()
+
+
+def test_the_order_of_a_plan_does_not_depend_on_how_the_run_was_cut() -> None:
+    """Pieces lie apart by the hash of the customer; what is planned of each, one after the other, is the whole."""
+    rows = records(*((f"u{n}", f"l{n}", "1", []) for n in range(40)))
+    apart = user_key(pl.col("user_id")) < 2**63
+    whole, low, high = (
+        compare(Kind.LOCATION, some, None, []).create
+        for some in (rows, rows.filter(apart), rows.filter(~apart))
+    )
+    assert whole.equals(pl.concat([low, high]))
 
 
 def test_users_are_never_updated() -> None:
