@@ -153,11 +153,11 @@ async def serve(schedules: Sequence[Schedule], stop: asyncio.Event, *, limit: in
     runner = Runner(name="meterfeed", pause_on_shutdown=False, limit=limit)
     for schedule in schedules:
         await runner.aadd_deployment(await deployment_of(schedule))
-    ours = signal.getsignal(signal.SIGTERM)
+    # The runner puts its handler in as it starts; its own would leave from wherever it is.
+    runner.handle_sigterm = signal.getsignal(signal.SIGTERM)  # type: ignore[method-assign, assignment]
     serving = asyncio.create_task(runner.start())
     while not runner.started and not serving.done():  # noqa: ASYNC110  # the runner has no event to wait for
         await asyncio.sleep(0.05)
-    signal.signal(signal.SIGTERM, ours)  # the runner put its own handler in, which leaves from wherever it is
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

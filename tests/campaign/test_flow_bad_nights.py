@@ -44,7 +44,7 @@ def assert_next_run_finishes(server: Server, api: Sandbox, settings: dict[str, s
     held = api.state()
     created = [one for one in api.effects() if one["effect"] == "create"]
     assert len(created) == len(held["users"]) + len(held["locations"])
-    shown = server.artifact("meterfeed-sync")
+    shown = server.artifact("meterfeed-sync", state["flow_run"])
     assert f"| planned | {len(held['users'])} | {len(held['locations'])} |" in shown
 
 

@@ -12,6 +12,7 @@ import pytest
 from flows import logs
 from flows.cli import main
 from sandbox.server import Sandbox
+from tests.ports import port_kept
 from tests.postgres_server import running_postgres
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def api() -> Iterator[Sandbox]:
     """The API, with nothing in it and nothing wrong with it."""
     with Sandbox() as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def kept_port() -> Iterator[int]:
+    """Where the API can be, go away and come back: nobody else gets this port meanwhile."""
+    with port_kept() as port:
+        yield port
 
 
 @pytest.fixture(scope="session")

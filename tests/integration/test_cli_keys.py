@@ -118,12 +118,12 @@ def test_a_change_nobody_announced_is_refused_and_nothing_is_sent(meterfeed, loa
     assert NEW["id_key"] not in str(refused)
 
 
-def test_a_key_is_not_changed_while_a_delta_waits(meterfeed, write):
-    with Sandbox() as api:
-        settings, port = settings_for(api), api.port
+def test_a_key_is_not_changed_while_a_delta_waits(meterfeed, write, kept_port):
+    with Sandbox(kept_port) as api:
+        settings = settings_for(api)
     arguments = write("a.csv", portfolio(20), "delta")
     assert 15 == meterfeed("sync", *arguments, "--json", **settings).code
-    with Sandbox(port) as api:
+    with Sandbox(kept_port) as api:
         refused = meterfeed("resume", "--json", **NEW).document
         assert (13, 0) == (refused["exit_code"], mutating(api))
         assert "unfinished" in refused["error"]["message"]

@@ -107,12 +107,12 @@ def test_a_wrong_secret_is_exit_13_after_one_attempt(meterfeed, api, export, tmp
     assert b"canary" not in logged
 
 
-def test_a_server_that_is_down_is_exit_15_and_the_next_run_finishes(meterfeed, export):
-    with Sandbox() as api:
-        settings, port = settings_for(api), api.port
+def test_a_server_that_is_down_is_exit_15_and_the_next_run_finishes(meterfeed, export, kept_port):
+    with Sandbox(kept_port) as api:
+        settings = settings_for(api)
     down = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings).document
     assert (down["exit_code"], down["requests"]["sent"]) == (15, 0)
-    with Sandbox(port) as api:
+    with Sandbox(kept_port) as api:
         done = meterfeed("sync", export, "--profile", PROFILE, "--json").document
         assert done["exit_code"] == 0
         assert len(api.state()["users"]) == done["records"]["user"]["planned"]

@@ -169,12 +169,12 @@ def test_a_plan_that_was_overtaken_is_stale(meterfeed, api, write):
     assert "stale" in stale.document["error"]["message"]
 
 
-def test_resume_finishes_what_an_outage_left(meterfeed, write):
+def test_resume_finishes_what_an_outage_left(meterfeed, write, kept_port):
     arguments = write("a.csv", portfolio(50))
-    with Sandbox() as api:
-        settings, port = settings_for(api), api.port
+    with Sandbox(kept_port) as api:
+        settings = settings_for(api)
     assert 15 == meterfeed("sync", *arguments, "--json", **settings).code
-    with Sandbox(port) as api:
+    with Sandbox(kept_port) as api:
         done = meterfeed("resume", "--json").document
         assert (0, 50) == (done["exit_code"], done["records"]["user"]["created"])
         assert 50 == len(api.state()["users"])
@@ -182,11 +182,11 @@ def test_resume_finishes_what_an_outage_left(meterfeed, write):
         assert (done["records"], done["exit_code"]) == (again["records"], again["exit_code"])
 
 
-def test_a_newer_delta_waits_for_the_older_one(meterfeed, write):
-    with Sandbox() as api:
-        settings, port = settings_for(api), api.port
+def test_a_newer_delta_waits_for_the_older_one(meterfeed, write, kept_port):
+    with Sandbox(kept_port) as api:
+        settings = settings_for(api)
     assert 15 == meterfeed("sync", *write("a.csv", portfolio(20), "delta"), "--json", **settings).code
-    with Sandbox(port) as api:
+    with Sandbox(kept_port) as api:
         done = meterfeed("sync", *write("b.csv", portfolio(5, start=100), "delta"), "--json").document
         assert (0, 5) == (done["exit_code"], done["records"]["user"]["planned"])
         assert 25 == len(api.state()["users"])  # the older delta was sent first

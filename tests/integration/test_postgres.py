@@ -12,11 +12,11 @@ pytestmark = pytest.mark.xdist_group("postgres")
 __all__ = ["write"]
 
 
-def test_the_main_job_runs_on_postgresql(meterfeed, write, postgres, tmp_path):
-    with Sandbox() as api:
-        settings, port = {**settings_for(api), "ledger": postgres}, api.port
+def test_the_main_job_runs_on_postgresql(meterfeed, write, postgres, tmp_path, kept_port):
+    with Sandbox(kept_port) as api:
+        settings = {**settings_for(api), "ledger": postgres}
     assert 15 == meterfeed("sync", *write("a.csv", portfolio(60)), "--json", **settings).code
-    with Sandbox(port) as api:
+    with Sandbox(kept_port) as api:
         done = meterfeed("resume", "--json").document
         assert (0, 60, 60) == (
             done["exit_code"],

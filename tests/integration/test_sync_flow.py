@@ -30,11 +30,11 @@ def settings(api: Sandbox, tmp_path: Path) -> dict[str, str]:
     return {**settings_for(api), "data_dir": str(tmp_path / "runs")}
 
 
-def export_of(path: Path, rows: int = 60, seed: int = 1, **more: Any) -> str:
-    """A small export that has lain still for a while."""
+def export_of(path: Path, rows: int = 60, seed: int = 1, age: float = 3600.0, **more: Any) -> str:
+    """A small export that has lain still for an hour, or as long as is said."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_portfolio(path, rows=rows, seed=seed, damage=more.pop("damage", {}), **more)
-    old = time.time() - 3600
+    old = time.time() - age
     os.utime(path, (old, old))
     return str(path)
 
@@ -48,7 +48,7 @@ def test_a_flow_ends_as_the_command_does_and_stores_no_customer_and_no_secret(
     state = prefect.run("sync", settings, exports=[str(export)], profiles=[PROFILE], environment="sandbox")
 
     assert (state["type"], state["name"]) == ("COMPLETED", "Done with rejects")
-    shown = prefect.artifact("meterfeed-sync")
+    shown = prefect.artifact("meterfeed-sync", state["flow_run"])
     assert "| read | 600 |" in shown
     assert f"| created | {len(api.state()['users']):,} |" in shown
     # Other tests share the server; this one's run is the only one of the command's own state.
@@ -98,12 +98,12 @@ def test_an_inbox_is_emptied_once_in_order_and_a_night_without_a_new_file_says_s
     assert (empty["type"], empty["name"]) == ("COMPLETED", "No new file")
     for seed, name in ((2, "kunder-2.csv"), (1, "kunder-1.csv")):
         export_of(inbox / name, seed=seed)
-    write_portfolio(inbox / "kunder-3.csv", rows=60, seed=3, damage={})  # still growing
+    export_of(inbox / "kunder-3.csv", seed=3, age=-3600.0)  # still growing, however long the nights take
     first = night()
     assert (first["type"], first["name"]) == ("COMPLETED", "Completed")
     order = [
         line.split("|")[1].strip()
-        for line in prefect.artifact("meterfeed-sync").splitlines()
+        for line in prefect.artifact("meterfeed-sync", first["flow_run"]).splitlines()
         if "kunder" in line
     ]
     assert [name.replace("\\", "") for name in order] == ["kunder-1.csv", "kunder-2.csv"]
@@ -132,7 +132,7 @@ def test_a_backfill_loads_in_order_skips_what_is_done_and_reports_over_all(
     users = len(api.state()["users"])
     both = prefect.run("backfill", settings, exports=[str(tmp_path / "kunder-*.csv")], profiles=[PROFILE])
     assert both["name"] == "Completed"
-    shown = prefect.artifact("meterfeed-backfill")
+    shown = prefect.artifact("meterfeed-backfill", both["flow_run"])
     assert "| read | 120 |" in shown
     assert "skipped" in shown
     assert len(api.state()["users"]) > users
@@ -159,7 +159,7 @@ def test_a_plan_stopped_by_a_guard_waits_for_a_person_and_goes_on_only_with_its_
     export = export_of(tmp_path / "kunder-1.csv", rows=400, damage={"cut_point": 0.2})
     with prefect.host() as host:
         for answer in ("0" * 32, None):
-            prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE], approval_hours=0.05)
+            prefect.begin(host, "sync", settings, exports=[export], profiles=[PROFILE], approval_hours=1.0)
             [run] = prefect.wait_until(
                 lambda: prefect.runs("sync", flow_runs={"state": {"type": {"any_": ["PAUSED"]}}})
             )
@@ -183,7 +183,7 @@ def test_an_overlapping_run_is_told_so_and_a_killed_one_is_finished_by_the_next(
     prefect: Server, settings: dict[str, str], tmp_path: Path
 ):
     export = export_of(tmp_path / "kunder-1.csv", rows=400)
-    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "at": list(range(4, 200)), "seconds": 4.0}]}
+    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "at": list(range(4, 200)), "seconds": 10.0}]}
     with Sandbox(0, slow) as api:
         settings = {**settings, **settings_for(api), "chunk_size": "20", "concurrency": "2"}
         with prefect.host() as doomed:
@@ -200,9 +200,8 @@ def test_an_overlapping_run_is_told_so_and_a_killed_one_is_finished_by_the_next(
         assert state["type"] == "COMPLETED", state
         held = api.state()
         assert before < len(held["users"])
-        assert f"| planned | {len(held['users'])} | {len(held['locations'])} |" in prefect.artifact(
-            "meterfeed-sync"
-        )
+        shown = prefect.artifact("meterfeed-sync", state["flow_run"])
+        assert f"| planned | {len(held['users'])} | {len(held['locations'])} |" in shown
         created = [one for one in api.effects() if one["effect"] == "create"]
         assert len(created) == len(held["users"]) + len(held["locations"])
 
@@ -216,7 +215,7 @@ def test_an_account_block_stands_in_for_the_environment_and_shows_no_secret(
         env=prefect.environ(settings),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert saved.returncode == 0, saved.stdout + saved.stderr
     bare = {"data_dir": settings["data_dir"], "settle": "0.2"}
