@@ -89,7 +89,7 @@ def test_a_reader_that_goes_away_changes_nothing():
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
 
@@ -102,7 +102,7 @@ def test_an_ascii_terminal_is_no_reason_to_die(tmp_path):
         env={**os.environ, "PYTHONIOENCODING": "ascii", "METERFEED_DATA_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -145,7 +145,7 @@ conduct("sync", work, as_json=True, needs=Needs.NOTHING)
         env={**os.environ, "METERFEED_DATA_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     document = json.loads(done.stdout)
     assert (done.returncode, document["exit_code"], document["command"]) == (code, code, "sync")

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from polars.testing import assert_frame_equal
 
 from connectors import room
@@ -55,6 +56,13 @@ SLOW = {
 """One answer is lost; slow enough from then on to be met in the middle, by a machine that is slow as well."""
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
 @contextmanager
 def running(
     api: Sandbox, arguments: list[str], settings: dict[str, str]
@@ -65,15 +73,34 @@ def running(
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 120
-        while mutating(api) < 5:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
         try:
+            wait_until(lambda: mutating(api) >= 5 or process.poll() is not None)
+            assert process.poll() is None
             yield process
         finally:
             process.kill()
+
+
+def has_session(url: str, where: str) -> bool:
+    """Whether some other session on a database in PostgreSQL is like that."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        found = connection.execute(
+            sa.text(f"SELECT 1 FROM pg_stat_activity WHERE {others} AND {where}")
+        ).first()
+    engine.dispose()
+    return found is not None
+
+
+def is_frozen(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Freeze it, unless in the middle of a transaction: others would wait for the end of that."""
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: " T " in Path(f"/proc/{process.pid}/stat").read_text())
+    if not has_session(url, "state <> 'idle'"):
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 @pytest.mark.parametrize("direction", ["to postgresql", "to sqlite"])
@@ -88,6 +115,9 @@ def test_a_run_begun_on_one_database_is_finished_on_the_other(
         with running(api, write("a.csv", portfolio(100)), settings) as process:
             process.kill()
         meterfeed("ledger", **settings)
+        if source.startswith("postgresql"):
+            # Its server has yet to notice that the killed one is gone.
+            wait_until(lambda: not has_session(source, HOLDS_THE_LOCK))
         assert 0 < len(created(api)) < 200
         api.set_faults("none")
         moved = meterfeed("ledger", "move", "--to", target, "--json").document
@@ -196,7 +226,10 @@ def test_an_adopt_that_was_killed_stores_nothing_and_begins_anew(meterfeed, api,
     gone = api.state()["locations"][0]
     by_hand(api, "DELETE", f"/users/{gone['userId']}")
     killed = subprocess.run(
-        [sys.executable, "-c", DIES_WHILE_STORING, "adopt", *arguments[1:]], cwd=ROOT, check=False, timeout=60
+        [sys.executable, "-c", DIES_WHILE_STORING, "adopt", *arguments[1:]],
+        cwd=ROOT,
+        check=False,
+        timeout=240,
     )
     assert 137 == killed.returncode
     assert before == held_in(tmp_path) == {"user": 20, "location": 20}
@@ -206,15 +239,15 @@ def test_an_adopt_that_was_killed_stores_nothing_and_begins_anew(meterfeed, api,
     assert {"user": 19, "location": 19} == held_in(tmp_path)
 
 
-def test_what_an_older_ledger_thinks_unsent_is_not_sent_blindly(meterfeed, write, tmp_path):
+def test_what_an_older_ledger_thinks_unsent_is_not_sent_blindly(meterfeed, write, tmp_path, kept_port):
     """The backup was made while a delta waited; since then the delta was sent."""
-    with Sandbox() as api:
-        settings, port = settings_for(api), api.port
+    with Sandbox(kept_port) as api:
+        settings = settings_for(api)
     arguments = write("a.csv", portfolio(20), "delta")
     assert 15 == meterfeed("sync", *arguments, "--json", **settings).code
     ledger = tmp_path / "runs" / "ledger.sqlite"
     shutil.copy(ledger, tmp_path / "backup")
-    with Sandbox(port) as api:
+    with Sandbox(kept_port) as api:
         first = meterfeed("resume", "--json").document
         shutil.copy(tmp_path / "backup", ledger)
         adopted = meterfeed("adopt", *arguments[1:], "--json").document
@@ -285,7 +318,7 @@ def test_another_tenant_is_not_taken_for_the_same(meterfeed, api, write):
 def crash(server, _url: str) -> None:
     """The server ends at once, and comes back."""
     os.kill(server.get_pid(), signal.SIGQUIT)
-    server.get_postmaster_info().process.wait(30)
+    server.get_postmaster_info().process.wait(240)
     time.sleep(0.5)
     server.ensure_postgres_running()
 
@@ -303,10 +336,14 @@ def test_a_database_that_goes_away_in_the_middle_ends_the_run_with_16_and_resume
             elif event == "server killed":
                 crash(server, url)
             else:
+                wait_until(
+                    lambda: is_frozen(process, url)
+                )  # else it may be at its end before the other begins
                 assert 1 == kill_backends(url, HOLDS_THE_LOCK)
                 api.set_faults("none")
                 assert meterfeed("resume", "--json", **settings).code in (0, 12, 15)
-            ended = json.loads(process.communicate(timeout=120)[0])
+                process.send_signal(signal.SIGCONT)
+            ended = json.loads(process.communicate(timeout=240)[0])
         assert (16, 16) == (process.returncode, ended["exit_code"])
         assert "ledger" in ended["error"]["message"]
         api.set_faults("none")

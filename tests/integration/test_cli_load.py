@@ -165,7 +165,7 @@ def test_a_busy_lock_is_exit_14_at_once(meterfeed, api, export, tmp_path):
 def test_an_interrupted_run_says_so_and_the_next_one_finishes_it(meterfeed, tmp_path, number, code):
     export = tmp_path / "kunder-2026-03.csv"
     write_portfolio(export, rows=6_000, damage={})
-    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "seconds": 0.3}]}
+    slow = {"fault": [{"kind": "slow-answer", "on": "batch", "at": list(range(3, 1000)), "seconds": 2.0}]}
     with Sandbox(0, slow) as api:
         settings = {**settings_for(api), "chunk_size": "200", "concurrency": "1"}
         process = subprocess.Popen(
@@ -185,7 +185,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes_it(meterfeed, tmp_
             stderr=subprocess.DEVNULL,
         )
         with process:
-            _wait_until(lambda: len(mutating(api)) >= 3)
+            _wait_until(lambda: len(mutating(api)) >= 3 or process.poll() is not None)
             process.send_signal(number)
             document = json.load(process.stdout)
         assert (process.returncode, document["exit_code"]) == (code, code)
@@ -204,7 +204,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes_it(meterfeed, tmp_
 
 
 def _wait_until(condition) -> None:
-    for _ in range(2400):
+    for _ in range(4800):
         if condition():
             return
         time.sleep(0.05)
