@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -14,12 +15,17 @@ from schemas.ledger import MANIFEST_SCHEMA, Draft, Identity
 from tests.postgres_server import running_postgres
 
 IDENTITY = Identity(tenant="t", base_url="http://127.0.0.1/ec", key="k")
+SHARED_SERVER = "TEST_POSTGRES_URL"
+"""Where a server is there already, its URL: a session then starts none, and leaves nothing there."""
 _databases = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL server for the session; its URL without a database."""
+    """A real PostgreSQL server for the session, or the one that is there already; its URL without a database."""
+    if there := os.environ.get(SHARED_SERVER):
+        yield there
+        return
     with running_postgres(tmp_path_factory.mktemp("pg")) as (_, url):
         yield url
 
@@ -53,7 +59,10 @@ def _empty(request: pytest.FixtureRequest, folder: Path, kind: str) -> str:
     if kind == "sqlite":
         folder.mkdir(exist_ok=True)
         return f"sqlite:///{folder}/ledger.sqlite"
-    return new_database(request.getfixturevalue("postgres"))
+    url = new_database(request.getfixturevalue("postgres"))
+    if SHARED_SERVER in os.environ:
+        request.addfinalizer(partial(drop_database, url))
+    return url
 
 
 def new_database(server: str) -> str:
@@ -65,6 +74,15 @@ def new_database(server: str) -> str:
         connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
     engine.dispose()
     return url.set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(url: str) -> None:
+    """Remove a database from a server that outlives the session."""
+    name = sa.engine.make_url(url).database
+    engine = sa.create_engine(sa.engine.make_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    engine.dispose()
 
 
 def manifest(*ids: str, bucket: int = 0) -> pl.DataFrame:

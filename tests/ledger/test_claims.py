@@ -35,15 +35,9 @@ class Shared:
 
 
 @pytest.fixture
-def text(postgres: str, request: pytest.FixtureRequest) -> str:
+def text(postgres_url: str) -> str:
     """The URL of an empty database."""
-    url = sa.engine.make_url(postgres)
-    name = f"claims_{abs(hash(request.node.name)) % 10**8}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-    engine.dispose()
-    return url.set(database=name).render_as_string(hide_password=False)
+    return postgres_url
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ test runs counts as missed. mutmut changes functions, not tables: those are held
 from __future__ import annotations
 
 import argparse
+import ast
 import configparser
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -23,9 +25,22 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from tests.postgres_server import running_postgres
+
 ROOT = Path(__file__).resolve().parents[2]
 REACHED = 0.90
 """The share of changes the tests have to notice, in each module."""
+
+LEDGER = [
+    "tests/ledger",
+    "--ignore=tests/ledger/test_postgres_trouble.py",
+    "--ignore=tests/ledger/test_power_loss.py",
+    "--deselect=tests/ledger/test_damage.py::test_a_ledger_that_another_program_holds_is_busy",
+    "--deselect=tests/ledger/test_ledger.py::test_a_killed_writer_leaves_no_lock",
+    "-k",
+    "not postgres or test_migrations",
+]
+"""On both databases where they differ (claims, migrations, moving), else on SQLite; without what kills or waits."""
 
 MODULES: dict[str, tuple[str, list[str]]] = {
     "guards": ("pipeline/guards.py", ["tests/unit/test_guards.py"]),
@@ -34,15 +49,29 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "retry_after": ("pipeline/delivery/retry_after.py", ["tests/unit/test_retry_after.py"]),
     "messages": ("pipeline/delivery/messages.py", ["tests/unit/test_messages.py"]),
     "sender": ("pipeline/delivery/sender.py", ["tests/delivery/test_stories.py"]),
-    "store": ("connectors/ledger/store.py", ["tests/ledger"]),
-    "lock": ("connectors/ledger/lock.py", ["tests/ledger"]),
-    "journal": ("connectors/ledger/journal.py", ["tests/ledger"]),
-    "frames": ("connectors/ledger/frames.py", ["tests/ledger"]),
+    **{
+        name: (f"connectors/ledger/{name}.py", LEDGER)
+        for name in (
+            "store",
+            "claims",
+            "mark",
+            "migrations",
+            "moving",
+            "opening",
+            "statements",
+            "tables",
+            "frames",
+            "lock",
+            "journal",
+        )
+    },
 }
-"""By short name: the file that is changed, and the tests that have to notice."""
+"""By short name: the file that is changed, and the tests that have to notice. Those of the same tests run as one."""
 
 PYTEST = ["-p", "no:xdist", "-p", "no:randomly", "--hypothesis-seed=0", "--override-ini=timeout=60"]
 PACKAGES = ["schemas", "pipeline", "connectors", "flows", "sandbox"]
+UNDONE = (["contextmanager"], ["cache"])
+"""Decorators that can as well be applied after a function."""
 NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
 
 
@@ -78,12 +107,30 @@ def committed(target: Path) -> Path:
     return target
 
 
-def configure(copy: Path, path: str, tests: list[str]) -> None:
+def bare(source: str) -> str:
+    """The same module with decorators applied after the functions: mutmut leaves decorated functions alone."""
+    lines = source.splitlines()
+    found = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and [ast.unparse(one) for one in node.decorator_list] in UNDONE
+    ]
+    for node in sorted(found, key=lambda node: node.lineno, reverse=True):
+        decorator = node.decorator_list[0]
+        lines.insert(
+            node.end_lineno or 0,
+            f"{' ' * node.col_offset}{node.name} = {ast.unparse(decorator)}({node.name})",
+        )
+        del lines[decorator.lineno - 1]
+    return "\n".join(lines) + "\n"
+
+
+def configure(copy: Path, paths: list[str], tests: list[str]) -> None:
     """mutmut reads setup.cfg when pyproject.toml says nothing of it."""
     config = configparser.ConfigParser()
     config["mutmut"] = {
         "source_paths": "\n" + "\n".join(PACKAGES),
-        "only_mutate": path,
+        "only_mutate": "\n" + "\n".join(paths),
         "also_copy": "\ndata\nbenchmarks\ndocs\ndeploy\nprefect.yaml\nMakefile\nREADME.md",
         "pytest_add_cli_args_test_selection": "\n" + "\n".join(tests),
         "pytest_add_cli_args": "\n" + "\n".join(PYTEST),
@@ -99,7 +146,7 @@ def configure(copy: Path, path: str, tests: list[str]) -> None:
 
 def mutmut(copy: Path, *arguments: str) -> str:
     """Run the tool in the copy and give back what it prints."""
-    command = [str(Path(sys.executable).with_name("mutmut")), *arguments]
+    command = [sys.executable, "tests/mutation/forked.py", *arguments]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise SystemExit(
@@ -108,29 +155,40 @@ def mutmut(copy: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def score(module: str, *, show: bool, children: int) -> Score:
-    """Change one module in every way mutmut knows."""
-    path, tests = MODULES[module]
+def scores(modules: list[str], tests: list[str], *, show: bool, children: int) -> list[Score]:
+    """Change some modules, that have their tests in common, in every way mutmut knows."""
+    paths = [MODULES[module][0] for module in modules]
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy = committed(Path(folder))
-        configure(copy, path, tests)
+        for path in paths:
+            (copy / path).write_text(bare((copy / path).read_text()))
+        configure(copy, paths, tests)
         log = mutmut(copy, "run", "--max-children", str(children))
         ended: dict[str, str] = {}
         for line in mutmut(copy, "results", "--all", "true").splitlines():
             name, separator, end = line.strip().rpartition(": ")
             if separator and "__mutmut_" in name:
                 ended[name] = end
-        if not ended or "not checked" in ended.values():
-            raise SystemExit(f"{module}: mutmut did not come to an end\n{log[-4000:]}")
-        found = Score(module, ended)
-        if 5 * sum(end == "timeout" for end in ended.values()) > len(ended):
-            raise SystemExit(
-                f"{found}\nSo many changes do not make tests hang: something else does, and this is no measure."
-            )
-        if show:
-            for name in found.missed:
-                print(f"--- {found.ended[name]}\n{mutmut(copy, 'show', name)}")
+        found = []
+        for module, path in zip(modules, paths, strict=True):
+            start = path.removesuffix(".py").replace("/", ".") + "."
+            one = Score(module, {name: end for name, end in ended.items() if name.startswith(start)})
+            check(one, log)
+            found.append(one)
+            if show:
+                for name in one.missed:
+                    print(f"--- {one.ended[name]}\n{mutmut(copy, 'show', name)}", flush=True)
         return found
+
+
+def check(found: Score, log: str) -> None:
+    """See that a score is one; nothing is said of a run that was broken off."""
+    if not found.ended or "not checked" in found.ended.values():
+        raise SystemExit(f"{found.module}: mutmut did not come to an end\n{log[-4000:]}")
+    if 5 * sum(end == "timeout" for end in found.ended.values()) > len(found.ended):
+        raise SystemExit(
+            f"{found}\nSo many changes do not make tests hang: something else does, and this is no measure."
+        )
 
 
 def main() -> int:
@@ -141,14 +199,23 @@ def main() -> int:
     parser.add_argument("--children", type=int, default=2, help="processes side by side")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     asked = parser.parse_args()
-    scores = []
+    together: dict[tuple[str, ...], list[str]] = {}
     for module in asked.modules:
-        scores.append(score(module, show=asked.show, children=asked.children))
-        print(scores[-1], flush=True)
+        together.setdefault(tuple(MODULES[module][1]), []).append(module)
+    found: list[Score] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="pg") as folder,
+        running_postgres(Path(folder) / "pg") as (_, url),
+    ):
+        os.environ["TEST_POSTGRES_URL"] = url  # one server for all, not one for each change
+        for tests, modules in together.items():
+            for one in scores(modules, list(tests), show=asked.show, children=asked.children):
+                found.append(one)
+                print(one, flush=True)
     if asked.json:
-        figures = {one.module: [one.noticed, len(one.ended)] for one in scores}
+        figures = {one.module: [one.noticed, len(one.ended)] for one in found}
         asked.json.write_text(json.dumps(figures, indent=1))
-    return int(any(one.share < REACHED for one in scores))
+    return int(any(one.share < REACHED for one in found))
 
 
 if __name__ == "__main__":
