@@ -18,6 +18,7 @@ from connectors.ledger.journal import Journal
 from connectors.ledger.mark import Mark, write_mark
 from connectors.ledger.migrations import COPY_SUFFIX, _copy
 from connectors.ledger.moving import target_problem
+from connectors.ledger.opening import ARRIVING, MOVED, put_meta
 from connectors.ledger.store import ConnectionLost, read_ledger, storage_trouble
 from schemas.errors import BusyError, StorageError
 from schemas.ledger import SourceRow, State
@@ -101,6 +102,7 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(sqlite_url, ledger, tmp_path)
         ("mysql://h/db", "must be an SQLAlchemy URL of sqlite or postgresql"),
         ("postgresql://u:secret@h/db", "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD"),
         ("postgresql://u@h/db", None),
+        ("postgresql+psycopg://u@h/db", None),
         ("sqlite:////tmp/x", None),
     ],
 )
@@ -152,10 +154,32 @@ def test_what_a_ledger_says_of_itself(ledger):
     [done, _] = ledger.intend([draft(run, "a", "b"), draft(run, "c", start=2)], now=3.0)
     ledger.settle(done.chunk_seq, state=State.ACKNOWLEDGED, now=4.0, status=201, verdict="applied")
     ledger.absorb({"create_users": ("user", merged)})
-    told = ledger.describe()
-    assert {"running": 1} == told["runs"]
-    assert ({"in_flight": 1}, {"user": 2}) == (told["open_records"], told["held_records"])
-    assert (1, None, False) == (told["id_keys"], told["moved_to"], told["arriving"])
+    ledger.hold([draft(run, "d", start=3), draft(run, "e", start=4)], state=State.PLANNED, reason="test")
+    ledger.change_run(begun(ledger), state="planned")
+    ledger.store_holdings("location", 0, manifest("l").select("id", "bucket"))
+    expected = {
+        "schema_version": t.SCHEMA_VERSION,
+        "moved_to": None,
+        "arriving": False,
+        "opened": 1,
+        "id_keys": 1,
+        "runs": {"running": 1, "planned": 1},
+        "open_records": {"in_flight": 1, "planned": 2},
+        "held_records": {"user": 2, "location": 1},
+    }
+    assert expected == ledger.describe()
+    with ledger.engine.begin() as connection:
+        put_meta(connection, {ARRIVING: "x", MOVED: "y"})
+    assert expected | {"moved_to": "y", "arriving": True} == ledger.describe()
+
+
+def test_who_only_reads_cannot_write(ledger, sqlite_url):
+    reader = read_ledger(sqlite_url)
+    assert ledger.path == reader.path
+    reader.fence = ledger.fence
+    with pytest.raises(StorageError, match="readonly"):
+        reader.remember({"a": "b"})
+    reader.close()
 
 
 def test_the_highest_lane_says_how_a_run_was_cut(ledger):
@@ -181,10 +205,13 @@ def test_a_page_that_was_forgotten_is_read_again(ledger, monkeypatch):
 def test_sources_are_replaced_by_what_is_noted_last(ledger):
     run = begun(ledger)
     rows = [SourceRow(0, "a.csv", "s1", 10, 2), SourceRow(1, "b.csv", "s2", 20, None)]
-    ledger.note_sources(run, rows)
+    other = begun(ledger)
+    ledger.note_sources(other, rows[:1])
+    ledger.note_sources(run, [SourceRow(0, "former.csv", "s0", 1, 1)])
+    ledger.note_sources(run, rows[::-1])
     assert rows == ledger.sources(run)
     ledger.note_sources(run, [])
-    assert [] == ledger.sources(run)
+    assert ([], rows[:1]) == (ledger.sources(run), ledger.sources(other))
 
 
 def test_a_newer_plan_takes_the_place_of_what_was_never_sent(ledger):
@@ -256,11 +283,12 @@ def test_erasing_a_user_leaves_everybody_else_and_no_copy(ledger):
     ledger.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=4.0, status=201, verdict="applied")
     copy = ledger.path.with_name(f"{ledger.path.name}{COPY_SUFFIX}1")
     copy.touch()
-    assert 1 == ledger.redact("a")
+    ledger.hold([draft(1, "a", "c")], state=State.PLANNED, reason="test")
+    assert 2 == ledger.redact("a")
     assert 0 == ledger.redact("nobody")
     assert not copy.exists()
-    [kept] = ledger.chunks(states=[State.ACKNOWLEDGED])
-    assert ["erased", "b"] == kept.manifest["user_id"].to_list()
+    kept = [chunk.manifest["user_id"].to_list() for chunk in ledger.chunks(states=list(State))]
+    assert [["erased", "b"], ["erased", "c"]] == kept
 
 
 # ------------------------------------------------------------------ the journal
