@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def calls(work: Callable[[], object]) -> int:
         nonlocal count
         count += event == "call"
 
+    gc.collect()
+    gc.disable()  # what it calls when it happens to run is not the work's
     threading.setprofile(seen)
     sys.setprofile(seen)
     try:
@@ -35,18 +38,28 @@ def calls(work: Callable[[], object]) -> int:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
+        gc.enable()
     return count
 
 
 def test_rows_cost_no_python_call_each_from_file_to_record(tmp_path: Path) -> None:
-    """A fifth of a call a row would be seen: 20,000 rows against 2,000."""
-    counted = []
-    for rows in (4_000, 2_000, 20_000):  # the first loads what is loaded on first use
-        export, out = tmp_path / f"{rows}.csv", tmp_path / f"out-{rows}"
+    """A fifth of a call a row would be seen: 20,000 rows against 2,000.
+
+    Each is counted twice: a thread that waits for its turn looks again and again, which only adds.
+    """
+
+    def fewest(rows: int) -> int:
+        export = tmp_path / f"{rows}.csv"
         write_export(export, rows)
-        out.mkdir()
-        counted.append(calls(lambda export=export, out=out: ours(export, out, partitions=1)))
-    assert counted[2] - counted[1] < 0.2 * 18_000, counted
+        counted = []
+        for number in range(2):
+            out = tmp_path / f"out-{rows}-{number}"
+            out.mkdir()
+            counted.append(calls(lambda out=out: ours(export, out, partitions=1)))
+        return min(counted)
+
+    few, many = fewest(2_000), fewest(20_000)
+    assert many - few < 0.2 * 18_000, (few, many)
 
 
 @pytest.mark.parametrize("phase", [Phase.CREATE_USERS, Phase.CREATE_LOCATIONS])
@@ -76,9 +89,10 @@ def test_a_chunk_costs_five_statements_however_many_records(tmp_path: Path) -> N
             bench = Bench(sandbox, tmp_path / str(chunks), chunk=100)
             statements = 0
 
-            def seen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            def seen(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
                 nonlocal statements
-                statements += not statement.startswith("BEGIN")
+                of_a_ledger_here = str(connection.engine.url.database).startswith(str(tmp_path))
+                statements += of_a_ledger_here and not statement.startswith("BEGIN")
 
             sa.event.listen(sa.Engine, "before_cursor_execute", seen)
             try:
