@@ -6,20 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import sqlalchemy as sa
 
 from connectors.ledger import open_ledger
-from connectors.ledger.claims import MOST_LOST, SharedLedger, join_ledger
+from connectors.ledger import tables as t
+from connectors.ledger.claims import MOST_LOST, NEXT_TURN, SharedLedger, join_ledger
 from connectors.ledger.moving import move_ledger
+from connectors.ledger.opening import MOVED, put_meta
 from connectors.ledger.store import Ledger
 from pipeline.holdings import MERGES
-from schemas.errors import GuardError, SettingsError, StorageError
-from schemas.ledger import Draft, Identity, State
-from schemas.sharing import ClaimLost
-from tests.ledger.conftest import IDENTITY, manifest
+from schemas.errors import GuardError, MeterfeedError, SettingsError, StorageError
+from schemas.ledger import Draft, FormerKey, Identity, State
+from schemas.sharing import Claim, ClaimLost, Standing
+from tests.ledger.conftest import IDENTITY, begun, manifest
 
 LONG = 3600.0
 
@@ -310,3 +312,212 @@ def test_a_worker_sees_its_own_partition_and_folds_nothing(shared: Shared):
     shared.anna.forget()
     assert [2] == [one.lane for one in shared.anna.chunks(states=list(State), lane=2)]
     assert 2 == shared.run.absorb(MERGES)
+
+
+# ------------------------------------------------------------------ to the word and to the field
+def said(error: BaseException) -> tuple[str, str]:
+    assert isinstance(error, MeterfeedError)
+    return error.message, error.cure
+
+
+def test_who_may_not_join_is_told_why_and_what_to_do(shared: Shared, tmp_path):
+    told = []
+    for url, identity in (
+        (f"sqlite:///{tmp_path}/l.sqlite", IDENTITY),
+        (shared.url, replace(IDENTITY, key="another")),
+    ):
+        with pytest.raises(SettingsError) as refused, join_ledger(url, identity=identity):
+            raise AssertionError
+        told.append(said(refused.value))
+    with shared.run.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE meta SET value = '1' WHERE key = 'schema_version'"))
+    with pytest.raises(StorageError) as refused_version, join_ledger(shared.url, identity=IDENTITY):
+        raise AssertionError
+    told.append(said(refused_version.value))
+    assert [
+        (
+            "Runs can be shared with other workers only over a ledger in PostgreSQL.",
+            "Set METERFEED_LEDGER to a postgresql:// URL, or unset METERFEED_SHARED.",
+        ),
+        (
+            "METERFEED_ID_KEY is another one here than where the run is.",
+            "Give every worker the settings of the run.",
+        ),
+        (
+            "The run and its workers are of different versions of meterfeed.",
+            "Install the same version everywhere.",
+        ),
+    ] == told
+
+
+def test_before_the_first_run_a_worker_is_told_to_wait_for_it(text: str):
+    with pytest.raises(StorageError) as refused, join_ledger(text, identity=IDENTITY):
+        raise AssertionError
+    assert ("There is no ledger yet.", "Start the run first, then its workers.") == said(refused.value)
+
+
+def test_a_worker_knows_the_former_keys_and_joins_no_ledger_that_was_moved(shared: Shared):
+    older = replace(IDENTITY, former=(FormerKey("k0", "t0"),))
+    with join_ledger(shared.url, identity=older) as ledger:
+        assert ([IDENTITY.key], None) == (ledger.key_names(), ledger.path)
+    with shared.run.engine.begin() as connection:
+        put_meta(connection, {MOVED: "elsewhere"})
+    with (
+        pytest.raises(SettingsError, match="was moved to elsewhere"),
+        join_ledger(shared.url, identity=IDENTITY),
+    ):
+        raise AssertionError
+
+
+def test_only_the_run_with_the_newest_fence_can_offer_or_take_back(shared: Shared):
+    for call in (
+        lambda: shared.bo.post(shared.run_seq, lanes=1, steps=1, fence=shared.run.fence - 1),
+        lambda: shared.bo.retract(shared.run_seq, fence=shared.run.fence + 1),
+    ):
+        with pytest.raises(StorageError) as refused:
+            call()
+        assert ("Another run took the ledger over.", "Run `meterfeed resume`.") == said(refused.value)
+
+
+def claims(shared: Shared) -> list[tuple[object, ...]]:
+    names = ("run_seq", "lane", "step", "steps", "fence", "owner", "lost", "trouble")
+    columns = [t.claim.c[name] for name in names]
+    with shared.run.engine.connect() as connection:
+        found = connection.execute(sa.select(*columns).order_by(t.claim.c.lane)).all()
+    return [tuple(row) for row in found]
+
+
+def test_an_offer_its_claims_and_their_endings_are_written_down_whole(shared: Shared):
+    run, base = shared.run_seq, -shared.run.fence * (1 << 20)
+    offered = [(run, lane, 0, 2, base, None, 0, None) for lane in (1, 2)]
+    assert offered == claims(shared)
+    claim = shared.anna.take("anna", seconds=-1.0, lane=2)
+    assert Claim(run, 2, 0, base - 1, taken_over=False) == claim == shared.anna.held
+    assert base - 1 == shared.anna.fence
+    assert [offered[0], (run, 2, 0, 2, base - 1, "anna", 0, None)] == claims(shared)
+    taken = shared.bo.take("bo", seconds=LONG, lane=2)
+    assert Claim(run, 2, 0, base - 2, taken_over=True) == taken
+    assert [offered[0], (run, 2, 0, 2, base - 2, "bo", 1, None)] == claims(shared)
+    shared.bo.leave(taken, done=True)
+    assert (None, 0) == (shared.bo.held, shared.bo.fence)
+    assert [offered[0], (run, 2, 1, 2, base - 3, None, 1, None)] == claims(shared)
+    shared.anna.forget()  # who offers anew leaves nothing of the former offer
+    shared.anna.post(run, lanes=1, steps=5, fence=shared.run.fence)
+    assert [(run, 1, 0, 5, base, None, 0, None)] == claims(shared)
+
+
+def expiry(shared: Shared) -> list[float]:
+    """In how many seconds each claim expires, by the clock of the database."""
+    with shared.run.engine.connect() as connection:
+        return [
+            float(row[0])
+            for row in connection.execute(
+                sa.text("SELECT expires_at - extract(epoch FROM clock_timestamp()) FROM claim ORDER BY lane")
+            )
+        ]
+
+
+def test_a_claim_expires_when_it_was_said_and_is_renewed_from_now_on(shared: Shared):
+    claim = shared.anna.take("anna", seconds=1000.0, lane=1)
+    assert claim is not None
+    assert 900 < expiry(shared)[0] <= 1000
+    assert shared.anna.renew(claim, seconds=9000.0)
+    first, second = expiry(shared)
+    assert 8900 < first <= 9000
+    assert second < 0
+
+
+def test_what_is_under_way_in_other_partitions_and_runs_is_not_doubted(shared: Shared):
+    """A lost worker's chunks are in doubt since the takeover, by the database's clock, and nobody else's."""
+    other = begun(shared.run)
+    [of_other] = shared.run.intend([replace(draft(shared, 1, "o"), run_seq=other)], now=2.0)
+    assert shared.bo.take("bo", seconds=LONG, lane=2) is not None
+    [of_bo] = shared.bo.intend([draft(shared, 2, "b")], now=2.0)
+    assert shared.anna.take("anna", seconds=-1.0, lane=1) is not None
+    sent, held = shared.anna.intend([draft(shared, 1, "a"), draft(shared, 1, "h")], now=2.0)
+    shared.anna.settle(held.chunk_seq, state=State.PLANNED, now=3.0, reason="later")
+    shared.anna.forget()
+    again = shared.anna.take("anna", seconds=LONG, lane=1)
+    assert again is not None
+    found = {one.chunk_seq: one for one in shared.run.chunks(states=list(State))}
+    assert {
+        of_other.chunk_seq: (State.IN_FLIGHT, None),
+        of_bo.chunk_seq: (State.IN_FLIGHT, None),
+        sent.chunk_seq: (State.IN_DOUBT, "worker_died"),
+        held.chunk_seq: (State.PLANNED, "later"),
+    } == {seq: (one.state, one.reason) for seq, one in found.items()}
+    assert again.fence == found[sent.chunk_seq].fence
+    assert found[sent.chunk_seq].attempt_ended_at > 1e9, "a time, not the one of the chunk's intent"
+    shared.bo.forget()
+    shared.bo.retract(shared.run_seq, fence=shared.run.fence)
+    found = {one.chunk_seq: one for one in shared.run.chunks(states=list(State))}
+    assert (State.IN_FLIGHT, State.IN_DOUBT) == (
+        found[of_other.chunk_seq].state,
+        found[of_bo.chunk_seq].state,
+    )
+    assert found[of_bo.chunk_seq].attempt_ended_at > 1e9
+    assert shared.run.fence == found[of_bo.chunk_seq].fence
+
+
+def test_partitions_are_claimed_in_order_and_none_that_is_through(shared: Shared):
+    shared.anna.post(shared.run_seq, lanes=3, steps=1, fence=shared.run.fence)
+    order = []
+    for _ in range(4):
+        claim = shared.anna.take("anna", seconds=LONG)
+        order.append(None if claim is None else claim.lane)
+        if claim is not None:
+            shared.anna.leave(claim, done=True)
+    assert [1, 2, 3, None] == order
+    standing = shared.bo.standing()
+    assert Standing(shared.run_seq, 3, 3, 0, 0, (), None) == standing
+
+
+def test_how_far_a_shared_run_is_is_told_whole(shared: Shared):
+    shared.anna.post(shared.run_seq, lanes=4, steps=2, fence=shared.run.fence)
+    first = shared.anna.take("anna", seconds=LONG, lane=1)
+    assert first is not None
+    shared.anna.leave(first, done=True)  # a step ahead: not open until the others are through
+    assert shared.anna.take("anna", seconds=LONG, lane=2) is not None
+    assert shared.bo.take("bo", seconds=-1.0, lane=3) is not None
+    assert Standing(shared.run_seq, 4, 0, 1, 0, (3, 4), None) == shared.bo.standing()
+    assert shared.bo.take("bo", seconds=LONG, lane=3) is not None
+    assert Standing(shared.run_seq, 4, 0, 2, 1, (4,), None) == shared.bo.standing()
+
+
+def test_a_partition_given_up_names_itself_and_what_to_look_for(shared: Shared):
+    for number in range(MOST_LOST):
+        assert shared.anna.take(f"victim {number}", seconds=-1.0, lane=2) is not None
+    standing = shared.anna.standing()
+    assert standing is not None
+    assert (None, (1, 2)) == (standing.trouble, standing.open)
+    assert shared.anna.take("last", seconds=-1.0, lane=2) is not None
+    standing = shared.anna.standing()
+    assert standing is not None
+    assert standing.trouble is not None
+    assert (
+        "5 workers were lost while they sent partition 1.",
+        "Look for what ends them (memory?), then run `meterfeed resume`.",
+    ) == said(standing.trouble)
+    assert (5, ()) == (standing.lost, standing.open)
+
+
+def test_turns_are_as_far_apart_as_the_rate_says(shared: Shared):
+    waits = [worker.lease_turns(100, rate=4.0) for worker in (shared.anna, shared.bo)]
+    assert 0.0 == waits[0]
+    assert 20.0 < waits[1] <= 25.0
+    with shared.run.engine.begin() as connection:
+        connection.execute(t.meta.delete().where(t.meta.c.key == NEXT_TURN))
+    assert 0.0 == shared.anna.lease_turns(1, rate=1.0)
+
+
+def test_what_ended_the_run_is_told_by_the_first_who_met_it(shared: Shared):
+    claim = shared.anna.take("anna", seconds=LONG, lane=1)
+    assert claim is not None
+    shared.anna.leave(claim, done=True, trouble=StorageError("Full.", cure="Make room."))
+    assert [1, 0] == [one[2] for one in claims(shared)]
+    shared.bo.stop(StorageError("Other.", cure="Wait."))
+    standing = shared.bo.standing()
+    assert standing is not None
+    assert standing.trouble is not None
+    assert (("Full.", "Make room."), (), 0) == (said(standing.trouble), standing.open, standing.held)
+    assert [True, True] == [one[7] is not None for one in claims(shared)]
