@@ -81,7 +81,7 @@ def report(
         ]
         if not found:
             return usage_ending("There is no such run here; `meterfeed runs` lists them.", command="report")
-        newest = max(found, key=lambda document: document.get("started_at") or "")
+        newest = max(found, key=_began)
         artifacts = rebuild_reports(session.settings.data_dir / newest["folder"])
         return _told_again(newest, artifacts)
 
@@ -156,7 +156,12 @@ def _listed(settings: Settings) -> list[dict[str, Any]]:
     lines = {line["run_id"]: line for line in _from_ledger(settings)}
     for document in _summaries(settings.data_dir):
         lines[document["run_id"]] = {**lines.get(document["run_id"], {}), **_line(document)}
-    return sorted(lines.values(), key=lambda line: (line["started_at"] or "", line["run_id"]), reverse=True)
+    return sorted(lines.values(), key=_began, reverse=True)
+
+
+def _began(run: Mapping[str, Any]) -> tuple[str, str]:
+    """The order of runs: two may begin in one second, and the later one has the higher number."""
+    return run.get("started_at") or "", run["run_id"]
 
 
 def _trends(data_dir: Path) -> list[dict[str, Any]]:

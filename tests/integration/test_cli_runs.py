@@ -52,3 +52,11 @@ def test_figures_not_known_leave_a_gap(meterfeed, tmp_path):
             content["rows"] = None
         keep(tmp_path / "runs", f"run-{day}", content)
     assert "▁ ▁" in next(line for line in meterfeed("runs").out.splitlines() if "rows read" in line)
+
+
+def test_of_two_runs_that_began_in_one_second_the_later_one_is_reported_and_listed_first(meterfeed, tmp_path):
+    for number in (1, 2):
+        keep(tmp_path / "runs", f"20260301-000{number}", document(1) | {"run_id": f"20260301-000{number}"})
+    assert "20260301-0002" == meterfeed("report", "--json").document["run_id"]
+    listed = meterfeed("runs", "--json").document["runs"]
+    assert ["20260301-0002", "20260301-0001"] == [run["run_id"] for run in listed]
