@@ -28,7 +28,7 @@ from connectors.room import require_room
 from connectors.shared_spool import SharedRoot
 from connectors.shelf import FileShelf
 from flows.settings import CURE, Settings
-from pipeline import reconciling, sharing, upkeep
+from pipeline import adopting, reconciling, sharing, upkeep
 from pipeline import run as story
 from pipeline.crew import Crew
 from pipeline.job import fingerprint
@@ -55,7 +55,7 @@ COMMANDS: Final = {
     "apply": story.apply,
     "resume": story.resume,
     "backfill": story.backfill,
-    "adopt": upkeep.adopt,
+    "adopt": adopting.adopt,
     "reconcile": reconciling.reconcile,
     "relink": upkeep.relink,
     "move": upkeep.move,
@@ -96,7 +96,7 @@ async def carry_out(
         run: a run, a plan or a record, for the commands that take one.
         place: latitude and longitude, for `move`.
         rate: requests per second at most, for `reconcile`.
-        afresh: begin anew, for `reconcile`.
+        afresh: begin anew, for `reconcile` and `adopt`.
         days: how long values are kept, for `purge`.
         wait: seconds without work after which `work` ends.
         lane: the one partition `work` is to send, counted from 1.

@@ -29,7 +29,7 @@ class Order:
         run: a run id, a plan digest or a record's id, for the commands that take one.
         place: latitude and longitude in degrees, for `move`.
         rate: requests per second at most, for `reconcile`; its own default when None.
-        afresh: begin anew instead of going on where an interrupted one was, for `reconcile`.
+        afresh: begin anew instead of going on where an interrupted one was, for `reconcile` and `adopt`.
         days: how long customers' values are kept, for `purge`.
         wait: seconds without work after which `work` ends.
         lane: the one partition `work` is to send, counted from 1; any when None.

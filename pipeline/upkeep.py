@@ -1,10 +1,10 @@
-"""The commands around the main job: rebuild, follow, move, forget."""
+"""The commands around the main job: follow, move, forget."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,12 +13,12 @@ import orjson
 import polars as pl
 from msgspec import UNSET
 
+from pipeline.adopting import aside
 from pipeline.delivery.calls import delete_user_call
 from pipeline.delivery.classifier import Reason
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.readback import Found, Reader
 from pipeline.ending import IN_TEST_AREA, applied, summary_of
-from pipeline.holdings import KEY
 from pipeline.job import Job, fingerprint
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket_of
@@ -27,7 +27,7 @@ from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
 from pipeline.planning import phase_table
 from pipeline.ports import Notice
 from pipeline.reconciling import PAGE as DRIFT_PAGE
-from pipeline.remote import Remote, location_digest
+from pipeline.remote import location_digest
 from pipeline.session import PLANNED, SUPERSEDED, Session
 from pipeline.vanishing import PAGES
 from schemas.coordinates import in_test_area
@@ -55,57 +55,7 @@ async def _session(order: Order, ports: Ports) -> AsyncIterator[Session]:
         yield Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))
 
 
-# ------------------------------------------------------------------ adopt
-async def adopt(order: Order, ports: Ports) -> Summary:
-    """Build the ledger's holdings anew from what the API holds; sends nothing that changes anything.
-
-    Where the ledger is not the newest copy, what its runs have not sent may have been sent since: those are given up.
-    Their exports, loaded again, create only what is absent.
-
-    What was read is kept in memory and stored all at once. One that was killed has changed nothing: it begins anew.
-    """
-    async with _session(order, ports) as session:
-        await session.sign_in()
-        await session.settle_the_past()
-        given_up = await session.unfinished() if session.ledger.doubt else []
-        for run_id in given_up:
-            await session.give_up(run_id)
-        remote = _remote(session, order)
-        pages: dict[Kind, list[pl.DataFrame]] = {kind: [] for kind in Kind}
-        users = 0
-        async for listed in remote.users():
-            for start in range(0, len(listed), READ_AT_ONCE):
-                held = await remote.held_of(listed[start : start + READ_AT_ONCE])
-                for kind, page in held.items():
-                    pages[kind].append(page)
-                users += len(listed[start : start + READ_AT_ONCE])
-                ports.world.notice(Notice("adopt", users, None, "users"))
-                session.raise_if_stopping()
-        whole = {
-            kind: pl.concat(found).unique(KEY, keep="first", maintain_order=True) if found else None
-            for kind, found in pages.items()
-        }
-        counts = {kind.value: 0 if found is None else found.height for kind, found in whole.items()}
-        await session.durable(_replace_holdings, session, whole)
-        await session.durable(session.ledger.trust)
-        return summary_of(order.command, order.environment, ports.world, adopted=counts, given_up=given_up)
-
-
-def _replace_holdings(session: Session, whole: Mapping[Kind, pl.DataFrame | None]) -> None:
-    """All kinds in one transaction: users without their locations would be taken for customers who have none."""
-    empty = pl.DataFrame()
-    for kind, found in whole.items():
-        by_bucket = {} if found is None else found.partition_by("bucket", as_dict=True)
-        for number in range(BUCKETS):
-            page = by_bucket.get((number,), empty)
-            session.ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
-
-
-def _remote(session: Session, order: Order) -> Remote:
-    profile = order.profiles[0] if order.profiles else None
-    return Remote(session.wire(), session.identity(), profile.name if profile else "")
-
-
+# ------------------------------------------------------------------ relink
 def _some_users(session: Session) -> list[str]:
     """A few users of every bucket."""
     users: list[str] = []
@@ -116,7 +66,6 @@ def _some_users(session: Session) -> list[str]:
     return users
 
 
-# ------------------------------------------------------------------ relink
 async def relink(order: Order, ports: Ports) -> Summary:
     """Let the ledger follow its tenant to other credentials or another address.
 
@@ -303,7 +252,7 @@ def _give_up_plans(session: Session) -> list[str]:
 
 def _forget(session: Session, user: str) -> None:
     number = bucket_of(user)
-    for name in (*(kind.value for kind in Kind), *PAGES, DRIFT_PAGE):
+    for name in (*(kind.value for kind in Kind), *map(aside, Kind), *PAGES, DRIFT_PAGE):
         page = session.ledger.holdings(name, range(number, number + 1))
         if page is not None:
             session.ledger.store_holdings(name, number, page.filter(pl.col("user_id") != user))

@@ -20,6 +20,9 @@ class Which(StrEnum):
     SAMPLE = "sample"
 
 
+Afresh = Annotated[bool, typer.Option(help="Begin anew instead of going on where a killed one was.")]
+
+
 def register(app: typer.Typer) -> None:
     """Make the commands of this module known."""
     app.command(epilog=example("meterfeed apply 3f1c0a9be2d47788a1b2c3d4e5f60718"))(apply)
@@ -66,9 +69,12 @@ def backfill(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet
     _settle("backfill", as_json=as_json, quiet=quiet, exports=exports, profiles=profile)
 
 
-def adopt(profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Build the ledger from what the API holds: for a filled tenant, or a lost ledger. Reads only."""
-    _settle("adopt", as_json=as_json, quiet=quiet, profiles=profile)
+def adopt(profile: Profiles, afresh: Afresh = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Build the ledger from what the API holds: for a filled tenant, or a lost ledger. Reads only.
+
+    Run it again after it was killed: it goes on where it was.
+    """
+    _settle("adopt", as_json=as_json, quiet=quiet, profiles=profile, afresh=afresh)
 
 
 def reconcile(
@@ -82,9 +88,7 @@ def reconcile(
         float,
         typer.Option(min=0.1, max=10_000, help="Requests per second at most; METERFEED_RATE holds as well."),
     ] = 50.0,
-    afresh: Annotated[
-        bool, typer.Option(help="Begin anew instead of going on where a killed one was.")
-    ] = False,
+    afresh: Afresh = False,
     profile: Annotated[
         list[str] | None, typer.Option("--profile", "-p", metavar="PROFILE", help="How ids are made.")
     ] = None,

@@ -22,12 +22,10 @@ import sqlalchemy as sa
 from polars.testing import assert_frame_equal
 
 from connectors import room
-from connectors.ledger.store import read_ledger
 from connectors.room import MARGIN
 from sandbox.server import Sandbox
 from tests.integration.conftest import ROOT, settings_for
 from tests.integration.test_cli_settle import mutating, portfolio, row, write
-from tests.integration.test_vanished import by_hand
 from tests.ledger.conftest import new_database
 from tests.ledger.test_postgres_trouble import HOLDS_THE_LOCK, kill_backends
 from tests.postgres_server import running_postgres
@@ -189,54 +187,6 @@ def test_a_ledger_put_back_from_a_backup_sends_nothing_until_it_was_rebuilt(mete
         done["records"]["user"]["created"],
     )
     assert_all_there_once(api, 30)
-
-
-DIES_WHILE_STORING = """
-import os
-from connectors.ledger.store import Ledger
-from flows.cli import main
-honest, left = Ledger.store_holdings, [300]
-
-def dying(self, *arguments):
-    left[0] -= 1
-    if not left[0]:
-        os._exit(137)
-    honest(self, *arguments)
-
-Ledger.store_holdings = dying
-main()
-"""
-"""Dies when the 256 pages of users are stored, and some of the locations'."""
-
-
-def held_in(folder: Path) -> dict[str, int]:
-    """What the ledger believes to be held, by kind."""
-    ledger = read_ledger(f"sqlite:///{folder}/runs/ledger.sqlite")
-    try:
-        return {kind: n for kind, n in ledger.holding_counts().items() if n}
-    finally:
-        ledger.close()
-
-
-def test_an_adopt_that_was_killed_stores_nothing_and_begins_anew(meterfeed, api, write, tmp_path):
-    """What it read of users and not of their locations would be taken for customers without a home."""
-    arguments = write("a.csv", portfolio(20))
-    meterfeed("sync", *arguments, "--json", **settings_for(api))
-    before = held_in(tmp_path)
-    gone = api.state()["locations"][0]
-    by_hand(api, "DELETE", f"/users/{gone['userId']}")
-    killed = subprocess.run(
-        [sys.executable, "-c", DIES_WHILE_STORING, "adopt", *arguments[1:]],
-        cwd=ROOT,
-        check=False,
-        timeout=240,
-    )
-    assert 137 == killed.returncode
-    assert before == held_in(tmp_path) == {"user": 20, "location": 20}
-    assert {"user": 19, "location": 19, "resource": 0, "vehicle": 0} == meterfeed(
-        "adopt", *arguments[1:], "--json"
-    ).document["adopted"]
-    assert {"user": 19, "location": 19} == held_in(tmp_path)
 
 
 def test_what_an_older_ledger_thinks_unsent_is_not_sent_blindly(meterfeed, write, tmp_path, kept_port):
