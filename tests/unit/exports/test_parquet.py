@@ -246,18 +246,27 @@ def test_pq8_a_dead_reading_process_stops_the_file(stored, make_profile, monkeyp
         list(export.batches())
 
 
-def reading_processes() -> list[str]:
-    """Process ids of the reading processes we started and have not ended."""
+@pytest.fixture
+def reading_processes():
+    """Process ids of the reading processes that were started since the test began and have not ended."""
+    stop_worker()
+    before = all_reading_processes()
+    return lambda: all_reading_processes() - before
+
+
+def all_reading_processes() -> set[str]:
     told = subprocess.run(
         ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "pid=,args="],
         capture_output=True,
         check=False,
         text=True,
     )
-    return [line.split()[0] for line in told.stdout.splitlines() if "parquet_worker" in line]
+    return {line.split()[0] for line in told.stdout.splitlines() if "parquet_worker" in line}
 
 
-def test_a_refused_file_leaves_the_reading_process_to_the_next_one(read, refusal, stored, tmp_path):
+def test_a_refused_file_leaves_the_reading_process_to_the_next_one(
+    read, refusal, stored, tmp_path, reading_processes
+):
     path = stored()
     read(path, columns=COLUMNS)
     before = reading_processes()
@@ -271,8 +280,9 @@ def test_a_refused_file_leaves_the_reading_process_to_the_next_one(read, refusal
     assert reading_processes() == before
 
 
-def test_a_reading_process_out_of_memory_is_not_used_again(stored, refusal, monkeypatch, tmp_path):
-    stop_worker()
+def test_a_reading_process_out_of_memory_is_not_used_again(
+    stored, refusal, monkeypatch, tmp_path, reading_processes
+):
     starved = tmp_path / "parquet_worker.py"
     starved.write_text(
         "import runpy, sys\n"
@@ -283,7 +293,7 @@ def test_a_reading_process_out_of_memory_is_not_used_again(stored, refusal, monk
     )
     monkeypatch.setattr("connectors.exports.parquet_reader.WORKER", starved)
     assert "needs more memory" in refusal(stored(), columns=COLUMNS)
-    assert reading_processes() == []
+    assert reading_processes() == set()
 
 
 def test_a_missing_column_is_named(refusal, stored):
@@ -298,12 +308,13 @@ def test_the_declared_format_must_be_the_real_one(refusal, stored):
     assert "is Parquet by its first bytes" in refusal(stored(), 'format = "csv"', columns=COLUMNS)
 
 
-def test_no_process_is_left_when_reading_stops_early(stored, make_profile):
+def test_no_process_is_left_when_reading_stops_early(stored, make_profile, reading_processes):
     from connectors.exports import open_exports
 
     many = pa.table({"a": [str(n) for n in range(400_000)], "b": ["1"] * 400_000})
     (export,) = open_exports([str(stored(many))], [make_profile()])
     batches = export.batches()
     next(batches)
+    assert len(reading_processes()) == 1
     batches.close()
-    assert reading_processes() == []
+    assert reading_processes() == set()
