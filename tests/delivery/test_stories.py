@@ -154,6 +154,9 @@ SCENES: dict[str, Scene] = {
     "a run that was stopped goes on where it was": Scene(PLACES, then=(api(),), settings={"stop": after(1)}),
     "a second start has nothing to do": Scene(PLACES, then=(api(),)),
     "no token, nothing in doubt": Scene(USERS, api({"kind": "token-refused"}), then=(api(),)),
+    "no token, and then one of the first is refused": Scene(
+        USERS, api({"kind": "token-refused"}), then=(api(rules={"reject_ids": ["user-00002"]}),)
+    ),
     "a plan whose bodies are lost waits": Scene(USERS, api(fault("rate-limited", seconds=2000)), then=(None,)),
     "a chunk of which one body is lost waits": Scene(
         USERS, api(fault("rate-limited", seconds=2000)), then=(None,), kept=4
@@ -196,6 +199,14 @@ SCENES: dict[str, Scene] = {
             fault("applied-late", at=[4], seconds=45.0),
             fault("rate-limited", at=[5], seconds=1),
             {"kind": "bad-request", "on": "mutating", "after": 32.0, "until": 44.0},
+        ),
+    ),
+    "a batch that was lost comes after a part of it was refused": Scene(
+        {Phase.CREATE_USERS: users(29)},
+        api(
+            fault("applied-late", at=[4], seconds=45.0),
+            fault("subset-then-400", at=[5]),
+            fault("bad-request", at=[6]),
         ),
     ),
     "what was lost and then refused may still come when nothing can be read": Scene(
