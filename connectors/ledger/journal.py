@@ -47,7 +47,10 @@ class Journal:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            results = await loop.run_in_executor(self._thread, self._commit, [one for one, _ in batch])
+            try:
+                results = await loop.run_in_executor(self._thread, self._commit, [one for one, _ in batch])
+            except Exception as error:  # noqa: BLE001  the thread is gone: nobody must wait for it for ever
+                results = [error] * len(batch)
             for (_, done), result in zip(batch, results, strict=True):
                 if done.cancelled():
                     continue

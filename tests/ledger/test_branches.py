@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import threading
 from dataclasses import replace
 from io import BytesIO
 
@@ -305,6 +306,45 @@ def test_a_journal_nobody_used_ends_as_well(ledger):
         return "ended"
 
     assert "ended" == run(ledger, nothing)
+
+
+def test_who_comes_after_the_end_is_told_so_and_does_not_wait_for_ever(ledger):
+    async def late():
+        async with Journal(ledger) as journal:
+            first = await journal(begun, ledger)
+        return await asyncio.wait_for(
+            asyncio.gather(journal(begun, ledger), journal(begun, ledger), return_exceptions=True), 60
+        ), first
+
+    refused, first = asyncio.run(late())
+    assert [RuntimeError, RuntimeError] == [type(one) for one in refused]
+    assert [first] == [row.run_seq for row in ledger.runs()]
+
+
+def test_operations_that_wait_together_share_one_commit_in_a_thread_of_the_ledger(ledger):
+    commits, seen = [], []
+    sa.event.listen(ledger.engine, "commit", lambda _connection: commits.append(len(seen)))
+
+    def operation(number, *, named):
+        seen.append((number, named, threading.current_thread().name.rpartition("_")[0]))
+        return number
+
+    async def four(journal):
+        return await asyncio.gather(*(journal(operation, number, named=-number) for number in range(4)))
+
+    assert [0, 1, 2, 3] == run(ledger, four)
+    assert ([(number, -number, "ledger") for number in range(4)], [4]) == (seen, commits)
+
+
+def test_the_end_waits_for_what_is_under_way(ledger):
+    async def left(journal):
+        tasks.append(asyncio.ensure_future(journal(begun, ledger)))
+        await asyncio.sleep(0)
+
+    tasks: list[asyncio.Future[int]] = []
+    run(ledger, left)
+    assert [True] == [task.done() for task in tasks]
+    assert 1 == len(ledger.runs())
 
 
 def test_of_several_operations_only_the_failing_one_fails(ledger):
