@@ -8,6 +8,7 @@ any order. Here the quickest ask first: most changes are noticed in a few hundre
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
@@ -44,6 +45,8 @@ class CollectedOnce(PytestRunner):
             config.hook.pytest_sessionstart(session=session)
             config.hook.pytest_collection(session=session)
         self._session = session
+        gc.collect()
+        gc.freeze()  # so that forks share what is there, and collect only what is theirs
 
     def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
         """Exit code of pytest: 0 when nobody noticed, 1 when a test failed. No tests: all."""
