@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 import sandbox.faults
+from connectors.ledger.store import read_ledger
 from pipeline.delivery.sender import Sender
 from pipeline.phases import Phase
 from sandbox.core import Core
@@ -337,6 +338,16 @@ def test_the_sender_does_what_the_story_says(name: str, tmp_path: Path) -> None:
     if os.environ.get("STORIES") == "write":
         kept.write_text(told, encoding="utf-8")
     assert kept.read_text(encoding="utf-8") == told
+
+
+def test_what_never_left_the_machine_is_no_request(tmp_path: Path) -> None:
+    bench = VirtualBench(tmp_path, {Phase.CREATE_USERS: harness.users(12)}, api({"kind": "token-refused"}))
+    bench.start()
+    bench.close()
+    ledger = read_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    assert ledger is not None
+    assert (0, 0, 0) == ledger.request_counts(bench.run_seq or 0)
+    ledger.close()
 
 
 @pytest.mark.parametrize("several", [1, 4])

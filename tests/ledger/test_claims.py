@@ -459,6 +459,21 @@ def test_what_is_under_way_in_other_partitions_and_runs_is_not_doubted(shared: S
     assert shared.run.fence == found[of_bo.chunk_seq].fence
 
 
+def test_a_worker_finds_chunks_of_its_partition_by_run_and_phase(shared: Shared):
+    other = begun(shared.run)
+    shared.run.hold([replace(draft(shared, 1, "o"), run_seq=other)], state=State.PLANNED, reason="test")
+    assert shared.anna.take("anna", seconds=LONG, lane=1) is not None
+    places = draft(shared, 1, "l")
+    shared.anna.hold(
+        [draft(shared, 1, "u"), replace(places, phase="create_locations")], state=State.PLANNED, reason="test"
+    )
+    found = [
+        [one.manifest["id"].item() for one in shared.anna.chunks(states=[State.PLANNED], **where)]
+        for where in ({}, {"run_seq": shared.run_seq}, {"phase": "create_users"})
+    ]
+    assert [["o", "u", "l"], ["u", "l"], ["o", "u"]] == found
+
+
 def test_partitions_are_claimed_in_order_and_none_that_is_through(shared: Shared):
     shared.anna.post(shared.run_seq, lanes=3, steps=1, fence=shared.run.fence)
     order = []
