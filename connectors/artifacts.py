@@ -53,13 +53,20 @@ class RunFolder:
             raise _storage_error(path, error) from None
 
     @classmethod
-    def create(cls, runs: Path, name: str) -> RunFolder:
-        """Make `runs/<slug of name>` with mode 0700 and open it; an existing one is opened."""
+    def create(cls, runs: Path, name: str, *, new: bool = False) -> RunFolder:
+        """Make `runs/<slug of name>` with mode 0700 and open it; an existing one is opened, unless it must be `new`.
+
+        Raises:
+            FileExistsError: it must be new, and is there already.
+            StorageError: it cannot be made.
+        """
         path = runs / slug(name)
         try:
             runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.mkdir(mode=0o700, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=not new)
         except OSError as error:
+            if new and isinstance(error, FileExistsError) and runs.is_dir():
+                raise
             raise _storage_error(path, error) from None
         return cls(path)
 

@@ -46,8 +46,8 @@ class FileShelf:
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dt%H%M%S")
         for number in range(1, 1000):
             name = f"{label}-{stamp}-{number}"
-            if not (self.data_dir / name).exists():
-                return FileRunShelf(name, RunFolder.create(self.data_dir, name), self.shared)
+            with suppress(FileExistsError):  # of another, who may have begun in this very moment
+                return FileRunShelf(name, RunFolder.create(self.data_dir, name, new=True), self.shared)
         raise StorageError(f"{self.data_dir.name} holds too many folders of one second.")
 
     def open(self, run_id: str, *, fresh: bool = False) -> FileRunShelf:

@@ -1,11 +1,13 @@
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.artifacts import RunFolder, slug
+from connectors.shelf import FileShelf
 from schemas.errors import StorageError
 
 
@@ -22,6 +24,26 @@ def test_a_new_run_folder_is_private(tmp_path):
         assert folder.path == tmp_path / "runs" / "nordkraft-2026-03"
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.path.parent.stat().st_mode) == 0o700
+
+
+def test_two_that_begin_in_the_same_moment_have_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _path: False)  # both look before either has made one
+    shelf = FileShelf(tmp_path / "runs")
+    with shelf.fresh("quality", now=0.0) as one, shelf.fresh("quality", now=0.0) as other:
+        assert ["quality-19700101t000000-1", "quality-19700101t000000-2"] == [one.name, other.name]
+
+
+@pytest.mark.parametrize("in_the_way", ["runs", "runs/quality-19700101t000000-1"])
+def test_a_file_in_the_way_of_a_new_folder_is_passed_by_or_storage_trouble(tmp_path, in_the_way):
+    if in_the_way == "runs":
+        (tmp_path / "runs").touch()
+        with pytest.raises(StorageError):
+            FileShelf(tmp_path / "runs").fresh("quality", now=0.0)
+    else:
+        (tmp_path / "runs").mkdir()
+        (tmp_path / in_the_way).touch()
+        with FileShelf(tmp_path / "runs").fresh("quality", now=0.0) as shelf:
+            assert "quality-19700101t000000-2" == shelf.name
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
