@@ -10,10 +10,14 @@ used again. The protocol itself is h11's, as it is httpx's.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import select
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import chain, zip_longest
 from types import TracebackType
+from typing import Any
 
 import h11
 import httpx
@@ -114,12 +118,14 @@ class Wire(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_seconds):
+                where: dict[str, Any] = {"host": host, "port": port}
+                if not _is_address(host):
+                    where = {"sock": await _first_to_connect(host, port)}
+                    where |= {"server_hostname": host} if scheme == "https" else {}
                 _, connection = await loop.create_connection(
                     lambda: _Connection(origin, self._open),
-                    host,
-                    port,
+                    **where,
                     ssl=self._ssl_context if scheme == "https" else None,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS,
                 )
         except TimeoutError:
             raise httpx.ConnectTimeout("no connection in time") from None
@@ -137,6 +143,71 @@ class Wire(httpx.AsyncBaseTransport):
 
 
 _PORTS = {"http": 80, "https": 443}
+
+
+# ---------------------------------------------------------------------- several addresses of one host
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+async def _first_to_connect(host: str, port: int) -> socket.socket:
+    """A connection to whichever address of a host answers first, tried one a moment after the other (RFC 8305).
+
+    asyncio can do that as well, but loses an open socket when it is cancelled about when one connects: a deadline
+    that falls in that moment left a connection open behind us.
+    """
+    loop = asyncio.get_running_loop()
+    left = list(_alternating(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+    tries: list[asyncio.Task[socket.socket]] = []
+    pending: set[asyncio.Task[socket.socket]] = set()
+    won: asyncio.Task[socket.socket] | None = None
+    try:
+        while left or pending:
+            if left:
+                tries.append(loop.create_task(_opened(left.pop(0))))
+                pending.add(tries[-1])
+            done, pending = await asyncio.wait(
+                pending,
+                timeout=_HAPPY_EYEBALLS_SECONDS if left else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            won = next((one for one in done if one.exception() is None), None)
+            if won is not None:
+                return won.result()
+        raise OSError("no address of the host answers")
+    finally:
+        for one in tries:
+            if one is not won:
+                one.cancel()
+                one.add_done_callback(_close)
+
+
+async def _opened(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, _, place = address
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(opened, place)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _close(one: asyncio.Task[socket.socket]) -> None:
+    if not one.cancelled() and one.exception() is None:
+        one.result().close()
+
+
+def _alternating(addresses: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """One of each family by turns, in the order given: a family that is broken here costs one moment, not many."""
+    families = dict.fromkeys(address[0] for address in addresses)
+    turns = zip_longest(*([one for one in addresses if one[0] == family] for family in families))
+    return (address for address in chain.from_iterable(turns) if address is not None)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import gzip
+import os
 import socket
 import ssl
 import struct
@@ -19,6 +20,7 @@ from connectors.api import ApiClient
 from connectors.api.wire import Wire
 from schemas.errors import ApiUnavailable
 from schemas.exchange import Answer, Call, Lost, NoAnswer
+from tests.ports import port_kept
 
 CREATE = Call("POST", ("users", "batch"), b'{"users":[{"userId":"u"}]}')
 READ = Call("GET", ("users", "u"))
@@ -98,15 +100,21 @@ class Server:
 
 
 def client(server, **options):
-    options = {"deadline_seconds": 5.0, "sleep": lambda _: asyncio.sleep(0), **options}
+    options = {"sleep": lambda _: asyncio.sleep(0), **options}
     return ApiClient(f"{server.url}/v1", f"{server.url}/token", "id", Secret(), **options)
 
 
-def ask(say, *calls, options=None, **server_options):
-    """What the client makes of a server that says that; of several calls the last answer, and the server."""
+def ask(say, *calls, options=None, deadline=None, **server_options):
+    """What the client makes of a server that says that; of several calls the last answer, and the server.
+
+    A deadline holds for the calls alone: the token is there and the connection open, so that what is sent is sent.
+    """
 
     async def run():
         async with Server(say, **server_options) as server, client(server, **(options or {})) as api:
+            if deadline is not None:
+                await api.sign_in()
+                api._deadline = deadline
             for call in calls or [CREATE]:
                 last = await api.call(call)
             return last, server
@@ -296,7 +304,7 @@ def test_a_malformed_answer_leaves_the_request_in_doubt(said, cause):
 )
 def test_a_slow_answer_is_in_doubt_at_the_deadline(said):
     """httpx's own timeouts are per read: a drip would go on for ever."""
-    lost, _ = ask(said, options={"deadline_seconds": 0.2})
+    lost, _ = ask(said, deadline=0.2)
     assert (lost.lost, lost.cause) == (Lost.IN_DOUBT, "deadline")
 
 
@@ -321,17 +329,20 @@ def test_an_answer_nobody_asked_for_is_not_the_next_ones():
 
 def test_an_answer_that_comes_late_and_unasked_ends_the_connection():
     async def run():
-        numbers, strayed = iter(range(9)), asyncio.Event()
+        numbers, taken, strayed = iter(range(9)), asyncio.Event(), asyncio.Event()
 
         async def say(_, writer):
-            writer.write(answer(200, b'"%d"' % next(numbers)))
+            number = next(numbers)
+            writer.write(answer(200, b'"%d"' % number))
             await writer.drain()
-            await asyncio.sleep(0.05)
-            writer.write(answer(200, b'"stray"'))
-            strayed.set()
+            if number == 0:
+                await taken.wait()
+                writer.write(answer(200, b'"stray"'))
+                strayed.set()
 
         async with Server(say) as server, client(server) as api:
             first = await api.call(READ)
+            taken.set()
             await strayed.wait()
             await asyncio.sleep(0.1)  # what has arrived by then was looked at: sockets come before timers
             return first.body, (await api.call(READ)).body, server.connections
@@ -431,13 +442,16 @@ def test_an_answer_nobody_reads_yet_waits_at_the_server():
 
 def test_no_more_connections_are_open_than_allowed():
     async def run():
-        open_now, most = 0, 0
+        open_now, most, full = 0, 0, asyncio.Event()
 
         async def say(_, writer):
             nonlocal open_now, most
             open_now += 1
             most = max(most, open_now)
-            await asyncio.sleep(0.01)
+            if most == 3:
+                full.set()
+            await full.wait()
+            await asyncio.sleep(0.01)  # one more would come by then
             open_now -= 1
             writer.write(answer(200, b'"x"'))
 
@@ -478,6 +492,73 @@ def test_a_cancelled_call_leaves_no_connection_behind():
             return (await api.call(READ)).status, server.connections
 
     assert asyncio.run(run()) == (200, 2)
+
+
+def open_sockets():
+    """Sockets of this process, by their names in the kernel."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+    return {name for name in found if name.startswith("socket:")}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_call_that_is_given_up_while_it_connects_leaves_no_connection_behind(host):
+    """At whichever step of the loop, also about when the connection opens."""
+
+    async def waiting(reader, _):
+        await reader.read()
+
+    async def run(steps):
+        async with Server(waiting) as server:
+            before = open_sockets()
+            limits = {"max_connections": 1, "connect_seconds": 60, "idle_seconds": 60}
+            async with Wire(ssl.create_default_context(), **limits) as wire:
+                asking = wire.handle_async_request(httpx.Request("GET", f"http://{host}:{server.port}/"))
+                call = asyncio.create_task(asking)
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            for _ in range(1000):  # until the server has noticed
+                if open_sockets() == before:
+                    return
+                await asyncio.sleep(0.01)
+            pytest.fail(f"cancelled after {steps} steps of the loop, it left a connection open")
+
+    for steps in range(25):
+        asyncio.run(run(steps))
+
+
+def test_a_host_is_tried_at_all_its_addresses(monkeypatch):
+    """The first refuses, the second answers nothing, the third is it."""
+
+    async def run(server, refusing, deaf):
+        there = [("127.0.0.1", refusing), ("127.0.0.1", deaf), ("127.0.0.1", server.port)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in there]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        return await _exchange("http://somewhere.invalid/")
+
+    async def main():
+        with port_kept() as refusing, full_house() as deaf:
+            async with Server(answer(200, b'"x"')) as server:
+                return await run(server, refusing, deaf)
+
+    assert asyncio.run(main()) == 200
+
+
+@contextlib.contextmanager
+def full_house():
+    """A port that neither takes nor refuses a caller."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 # ------------------------------------------------------------------ nothing was sent
@@ -531,16 +612,23 @@ def test_a_server_that_does_not_shake_hands_was_sent_nothing():
 
 def test_a_deadline_while_waiting_for_a_connection_sent_nothing():
     async def run():
-        async with Server(silent) as server, client(server, max_connections=1, deadline_seconds=1.0) as api:
+        refused = asyncio.Event()
+
+        async def say(_, writer):
+            await refused.wait()
+            writer.write(answer(200, b'"x"'))
+
+        async with Server(say) as server, client(server, max_connections=1) as api:
             await api.sign_in()
             first = asyncio.create_task(api.call(READ))
             while not server.calls:
                 await asyncio.sleep(0.01)
             api._deadline = 0.05
             second = await api.call(READ)
-            return (await first).lost, second.lost, second.cause, len(server.calls)
+            refused.set()
+            return (await first).status, second.lost, second.cause, len(server.calls)
 
-    assert asyncio.run(run()) == (Lost.IN_DOUBT, Lost.NOT_SENT, "deadline", 1)
+    assert asyncio.run(run()) == (200, Lost.NOT_SENT, "deadline", 1)
 
 
 # ------------------------------------------------------------------ TLS
