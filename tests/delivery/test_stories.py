@@ -148,7 +148,7 @@ SCENES: dict[str, Scene] = {
     "requests name nobody when told not to": Scene(USERS, settings={"trace": False}),
     "four at once": Scene({Phase.CREATE_USERS: users(120)}, settings={"concurrency": 4, "chunk": 5}),
     "a lane sends its partition only": Scene(
-        {Phase.CREATE_USERS: [users(7), users(7, 7), users(7, 14)]}, settings={"lane": 2}
+        {Phase.CREATE_USERS: [users(7), users(9, 7), users(8, 16)]}, settings={"lane": 2}
     ),
     # ------------------------------------------------------------ stopping, and going on
     "nothing is sent once the end is asked for": Scene(USERS, settings={"stop": after(0)}),
@@ -348,6 +348,26 @@ def test_what_never_left_the_machine_is_no_request(tmp_path: Path) -> None:
     assert ledger is not None
     assert (0, 0, 0) == ledger.request_counts(bench.run_seq or 0)
     ledger.close()
+
+
+@pytest.mark.parametrize("second", [api(), api({"kind": "dropped", "on": "mutating", "at": [1]})])
+@pytest.mark.parametrize(
+    "first", [api(fault("rate-limited", seconds=2000)), api(rules={"reject_ids": ["user-00002"]})]
+)
+def test_what_another_run_left_is_neither_sent_nor_held_against_this_one(
+    first: Mapping[str, Any], second: Mapping[str, Any], tmp_path: Path
+) -> None:
+    plan = {Phase.CREATE_USERS: harness.users(12), Phase.CREATE_LOCATIONS: harness.locations(12)}
+    bench = VirtualBench(tmp_path, plan, first)
+    left = bench.start().chunks
+    assert {"planned", "blocked"} & {state for _, state, *_ in left}
+    bench.run_seq = None
+    bench.core.set_faults(second)
+    ended = bench.start()
+    bench.close()
+    assert left == ended.chunks[: len(left)]
+    expected = {(phase, "acknowledged", None): 12 for phase in ("create_users", "create_locations")}
+    assert expected == ended.account
 
 
 @pytest.mark.parametrize("several", [1, 4])
