@@ -5,6 +5,7 @@ import signal
 import pytest
 from _pytest.nodeid import coerce_node_id
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # By default an example that takes longer than a fifth of a second is a failure.
 ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
@@ -24,6 +25,16 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda _number, _frame: None)
+
+
+def pytest_sessionstart() -> None:
+    """Let examples depend on nothing but the test.
+
+    Hypothesis also tries numbers and texts it finds in modules of ours, in those that are imported by then: which
+    these are is a matter of what else ran in the same process.
+    """
+    if settings.get_current_profile_name() == "repeatable":
+        providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pandera.errors import SchemaErrors
 
 SHORT = pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).str.len_chars() < 3), name="id_is_short")
@@ -119,3 +123,32 @@ def test_looking_up_nothing_gives_nothing() -> None:
 def test_the_opposite_of_unknown_is_unknown() -> None:
     """So every rule says what a missing value means."""
     assert pl.select(~pl.lit(None, pl.Boolean)).item() is None
+
+
+# ------------------------------------------------------------------ Hypothesis
+def drawn() -> list[tuple[int, str]]:
+    """The examples of a test."""
+    seen: list[tuple[int, str]] = []
+
+    @settings(derandomize=True)
+    @given(st.integers(), st.text())
+    def tried(number: int, text: str) -> None:
+        seen.append((number, text))
+
+    tried()
+    return seen
+
+
+def test_the_same_examples_are_tried_whatever_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So `make test` says the same every time; see tests/conftest.py."""
+    if settings.get_current_profile_name() == "exploring":
+        pytest.skip("new examples are looked for, also among what is imported")
+    before = drawn()
+    (tmp_path / "of_ours.py").write_text(
+        "NUMBERS = 918273645546372, 192837465645\nTEXT = 'et sted i skogen'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("of_ours")
+    assert before == drawn()
