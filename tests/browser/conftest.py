@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
             "NO BROWSER: chromium is not installed, so no page was looked at (apt-get install chromium)"
         )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, timeout=240_000)
         yield browser
         browser.close()
 

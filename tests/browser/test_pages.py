@@ -28,6 +28,7 @@ def opened(browser, pages):
     def show(name: str, *, width: int = 1440, scheme: str = "light"):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
+        context.set_default_timeout(120_000)
         page = context.new_page()
         url = (pages / f"{name}.html").as_uri()
         page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
@@ -124,6 +125,7 @@ def test_every_link_leads_somewhere(pages):
 
 def test_the_policy_stops_a_script_that_got_in(browser, pages):
     with browser.new_context() as context:
+        context.set_default_timeout(120_000)
         page = context.new_page()
         page.goto((pages / "mixed" / "report.html").as_uri())
         page.evaluate(

@@ -160,7 +160,7 @@ class Tenant:
         self.kill_at, self.seen = kill_at, 0
         self.child = SPAWN.Process(target=command, args=([*arguments, "--json"], environ, str(out)))
         self.child.start()
-        self.child.join(100)
+        self.child.join(280)
         code = self.child.exitcode
         if code is None:
             self.child.kill()

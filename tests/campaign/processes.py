@@ -337,13 +337,17 @@ def is_frozen(folder: Path, *, after: int, lock: str = "held") -> int:
     Returns:
         The exit code of the other.
     """
-    with stage(folder, faults=[*SCHEDULE.faults, SLOW], token_lifetime=1.0) as on:
+    with stage(folder, faults=[*SCHEDULE.faults, SLOW | {"seconds": 1.0}], token_lifetime=1.0) as on:
         frozen = start(on.order)
         _until(lambda: len(on.sandbox.requests()) >= after or frozen.code is not None)
         frozen.signal(signal.SIGSTOP)
         if lock == "stolen":
             (folder / "ledger.sqlite.lock").unlink(missing_ok=True)
         time.sleep(1.1)
+        on.sandbox.core.tokens.lifetime = (
+            3600.0  # its own has expired; the next ones are not to, on a slow machine
+        )
+        on.sandbox.set_faults({"rules": RULES, "semantics": on.semantics})
         second = on.live()
         frozen.signal(signal.SIGCONT)
         first = on.note(frozen)

@@ -27,6 +27,7 @@ from connectors.exports import fingerprint, open_exports
 from connectors.exports.parquet_reader import stop_worker
 from schemas.errors import ExportError
 from schemas.profile import Profile
+from tests.ports import port_kept
 
 ROWS = b"a;b;c\n" + b"".join(b"%d;%d;x\n" % (n, n * 7919) for n in range(50_000))
 PROFILE = Profile.from_toml(
@@ -38,11 +39,10 @@ AZURITE = Path.home() / ".cache" / "meterfeed-ci" / "node_modules" / ".bin" / "a
 Put = Callable[[str, bytes], str]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def is_listening(port: int) -> bool:
+    with socket.socket() as caller:
+        caller.settimeout(5)
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -52,13 +52,11 @@ def serving(command: list[str], port: int, **environ: str) -> Iterator[None]:
         command, env=os.environ | environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            for _ in range(600):
+            end = time.monotonic() + 240
+            while not is_listening(port):
                 if process.poll() is not None:
                     raise RuntimeError(f"{command[0]} ended with {process.returncode}")
-                with socket.socket() as caller:
-                    caller.settimeout(1)
-                    if caller.connect_ex(("127.0.0.1", port)) == 0:
-                        break
+                assert time.monotonic() < end, f"{command[0]} does not come up"
                 time.sleep(0.1)
             yield
         finally:
@@ -67,11 +65,11 @@ def serving(command: list[str], port: int, **environ: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def google() -> Iterator[Put]:
-    port = free_port()
     script = "import sys; from gcp_storage_emulator.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    options = ["start", "--host=127.0.0.1", f"--port={port}", "--in-memory", f"--default-bucket={INBOX}"]
+    options = ["start", "--host=127.0.0.1", "--in-memory", f"--default-bucket={INBOX}"]
     with (
-        serving([sys.executable, "-W", "ignore", "-c", script, *options], port),
+        port_kept() as port,
+        serving([sys.executable, "-W", "ignore", "-c", script, *options, f"--port={port}"], port),
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
@@ -87,18 +85,19 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Put]:
     program = shutil.which("azurite-blob") or (str(AZURITE) if AZURITE.exists() else None)
     if program is None:
         pytest.skip("azurite is not installed: npm install --global azurite")
-    port, key = free_port(), base64.b64encode(secrets.token_bytes(64)).decode()
+    key = base64.b64encode(secrets.token_bytes(64)).decode()
     folder = tmp_path_factory.mktemp("azurite")
-    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
-    told = (
-        f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey={key};"
-        f"BlobEndpoint=http://127.0.0.1:{port}/tests;"
-    )
+    command = [program, "--blobHost", "127.0.0.1", "--location", str(folder)]
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
     with (
-        serving([*command, *options], port, AZURITE_ACCOUNTS=f"tests:{key}"),
+        port_kept() as port,
+        serving([*command, *options, "--blobPort", str(port)], port, AZURITE_ACCOUNTS=f"tests:{key}"),
         pytest.MonkeyPatch.context() as patch,
     ):
+        told = (
+            f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey={key};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/tests;"
+        )
         patch.setenv("AZURE_STORAGE_CONNECTION_STRING", told)
         patch.setenv("NO_PROXY", "*")
         fsspec.filesystem("az").mkdir(INBOX)

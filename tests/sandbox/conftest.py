@@ -101,9 +101,9 @@ def authorised(sandbox: Sandbox, **settings: Any) -> httpx.Client:
         "client_id": sandbox.client_id,
         "client_secret": sandbox.client_secret,
     }
-    token = httpx.post(sandbox.token_url, data=form).json()["access_token"]
+    token = httpx.post(sandbox.token_url, data=form, timeout=60.0).json()["access_token"]
     headers = {"authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=sandbox.base_url, headers=headers, **{"timeout": 5.0, **settings})
+    return httpx.Client(base_url=sandbox.base_url, headers=headers, **{"timeout": 60.0, **settings})
 
 
 @pytest.fixture

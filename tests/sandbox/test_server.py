@@ -140,7 +140,7 @@ def test_a_cut_answer_ends_before_its_content_length(sandbox, client):
 def test_a_silent_request_is_applied_and_never_answered(sandbox, connect):
     sandbox.set_faults({"fault": [{"kind": "applied-then-silence", "on": "batch"}]})
     with (
-        connect(sandbox, timeout=httpx.Timeout(20, read=0.2)) as client,
+        connect(sandbox, timeout=httpx.Timeout(60, read=0.2)) as client,
         pytest.raises(httpx.ReadTimeout),
     ):
         client.post("/users/batch", json=users("a"))
@@ -150,8 +150,8 @@ def test_a_silent_request_is_applied_and_never_answered(sandbox, connect):
 
 
 def test_a_dripped_answer_outlasts_a_read_timeout(sandbox, connect):
-    sandbox.set_faults({"fault": [{"kind": "slow-drip", "piece": 1, "tick": 0.02, "on": "batch"}]})
-    with connect(sandbox, timeout=httpx.Timeout(20, read=1.0)) as client:  # for fifty-six pieces
+    sandbox.set_faults({"fault": [{"kind": "slow-drip", "piece": 1, "tick": 0.05, "on": "batch"}]})
+    with connect(sandbox, timeout=httpx.Timeout(60, read=2.5)) as client:  # for fifty-six pieces
         answer = client.post("/users/batch", json=users("a", "b", "c"))
     assert len(answer.json()["users"]) == 3
 
@@ -209,13 +209,7 @@ def test_the_module_serves_and_says_where(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         try:
             url = process.stdout.readline().strip().partition("=")[2]
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline:
-                try:
-                    status = httpx.get(f"{url}/users").status_code
-                    break
-                except httpx.ConnectError:
-                    continue
+            status = httpx.get(f"{url}/users", timeout=240).status_code
         finally:
             process.terminate()
     assert status == 401

@@ -219,7 +219,7 @@ def test_no_canary_is_found(night, tmp_path):
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(2400):
+    for _ in range(4800):
         if condition():
             return
         time.sleep(0.05)

@@ -98,7 +98,7 @@ class Place:
     def run(self, *arguments: object, code: str = MAIN, watch: str = "", python: tuple[str, ...] = ()) -> int:
         """Run it to its end and give back its exit code."""
         with self.start(*arguments, code=code, watch=watch, python=python) as process:
-            return process.wait(timeout=120)
+            return process.wait(timeout=280)
 
     # ------------------------------------------------------------ what strace saw
     def changed(self) -> set[str]:
