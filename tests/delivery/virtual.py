@@ -134,7 +134,8 @@ class VirtualBench:
         return Ended(error, account, self.loop.time() - begun, left, requests, chunks)
 
     def sender(self, client: ApiClient, ledger: Any, world: World, journal: Journal) -> Sender:
-        def read_plan(_run: int, phase: Phase, partition: int) -> pl.DataFrame | None:
+        def read_plan(run: int, phase: Phase, partition: int) -> pl.DataFrame | None:
+            assert self.run_seq == run, "that is the plan of another run"
             pieces = self.pieces(phase)
             return pieces[partition] if partition < len(pieces) else None
 

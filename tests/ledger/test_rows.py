@@ -215,6 +215,7 @@ def test_who_was_in_doubt_and_stays_so_is_in_doubt_since_then(ledger):
     leaves = [Leaf(manifest("a", "b"), State.IN_DOUBT), Leaf(manifest("c"), State.ACKNOWLEDGED)]
     first, second = ledger.split(1, leaves, now=9.0)
     assert (4.0, 9.0) == (first.attempt_ended_at, second.attempt_ended_at)
+    assert [(1, 1, 1, 3.0, None, None, None)] == attempts(ledger), "nobody has judged it"
 
 
 def test_a_split_that_would_lose_a_record_changes_nothing(ledger):

@@ -52,7 +52,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     **{
         name: (f"connectors/ledger/{name}.py", ledger(*tests))
         for name, tests in {
-            "store": ("rows", "branches", "folding", "ledger", "refusals", "marks"),
+            "store": ("rows", "branches", "folding", "identity", "ledger", "refusals", "marks"),
             "claims": ("claims",),
             "mark": ("marks", "refusals", "branches"),
             "migrations": ("migrations", "refusals", "branches"),
@@ -68,7 +68,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
 }
 """By short name: the file that is changed, and the tests that have to notice. Those of the same tests run as one."""
 
-PYTEST = ["-p", "no:xdist", "-p", "no:randomly", "--hypothesis-seed=0", "--override-ini=timeout=60"]
+PYTEST = ["-p", "no:xdist", "-p", "no:randomly", "--hypothesis-seed=0", "--override-ini=timeout=240"]
 PACKAGES = ["schemas", "pipeline", "connectors", "flows", "sandbox"]
 UNDONE = (["contextmanager"], ["cache"])
 """Decorators that can as well be applied after a function."""
