@@ -53,7 +53,9 @@ def test_a_page_of_every_version_is_read(how):
     elif how == "stream of versions 2 to 4":
         frame.write_ipc_stream(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
     else:
-        buffer.write(to_bytes(frame))
+        page = to_bytes(frame)
+        assert bytes is type(page)
+        buffer.write(page)
     assert frame.equals(from_bytes(buffer.getvalue()))
 
 

@@ -60,7 +60,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
             "opening": ("identity", "refusals", "branches"),
             "statements": ("rows", "branches", "ledger"),
             "tables": ("rows", "branches", "ledger"),
-            "frames": ("folding", "branches"),
+            "frames": ("folding", "refusals", "branches"),
             "lock": ("ledger", "refusals", "branches"),
             "journal": ("branches",),
         }.items()
