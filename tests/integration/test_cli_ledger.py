@@ -312,12 +312,16 @@ def own_server(tmp_path_factory):
 
 # ------------------------------------------------------------------ both databases tell the same
 TIMES = ("started_at", "ended_at", "stages", "artifacts")
+DAY = re.compile(r"^20\d{6}-(?=\d{4}$)")
+"""Of a run's id; between two runs it may be midnight."""
 
 
 def without_times(told):
     """A document without what no two runs share."""
     if isinstance(told, dict):
         return {name: without_times(value) for name, value in told.items() if name not in TIMES}
+    if isinstance(told, str):
+        return DAY.sub("", told)
     return [without_times(one) for one in told] if isinstance(told, list) else told
 
 
