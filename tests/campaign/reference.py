@@ -76,7 +76,7 @@ class Order:
     token_url: str
     folder: str
     ledger: str
-    deadline_seconds: float = 5.0
+    deadline_seconds: float = 30.0
     largest_file: int | None = None
     """Bytes after which a file cannot grow (RLIMIT_FSIZE)."""
     chunk: int = SCHEDULE.chunk

@@ -48,7 +48,7 @@ def sandbox(folder: Path, *arguments: str) -> Iterator[str]:
 
 
 def told(origin: str) -> dict[str, Any]:
-    with urlopen(f"{origin}/_sandbox/faults", timeout=20) as answer:
+    with urlopen(f"{origin}/_sandbox/faults", timeout=120) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
@@ -61,7 +61,7 @@ def test_the_cell_and_the_faults_of_the_wire_are_the_ones_asked_for(tmp_path: Pa
         assert ("a=prefix", "b=skip") == tuple(found["semantics"].split(",")[:2])
         assert ["wire-close-without-answer"] == [one["kind"] for one in found["playing"]]
         with pytest.raises((URLError, ConnectionError)):
-            urlopen(f"{origin}/energy-coordination/v1/users", timeout=20)
+            urlopen(f"{origin}/energy-coordination/v1/users", timeout=120)
 
 
 @pytest.mark.parametrize("wire", [True, False])
@@ -69,10 +69,10 @@ def test_a_plan_with_faults_of_the_wire_can_be_set_later_with_wire_only(tmp_path
     with sandbox(tmp_path, *(["--wire"] if wire else [])) as origin:
         request = Request(f"{origin}/_sandbox/faults", b'"wire-storm"', method="POST")
         if wire:
-            assert 204 == urlopen(request, timeout=20).status
+            assert 204 == urlopen(request, timeout=120).status
         else:
             with pytest.raises(URLError, match="400"):
-                urlopen(request, timeout=20)
+                urlopen(request, timeout=120)
 
 
 def test_a_cell_that_does_not_exist_is_said(meterfeed: Any) -> None:

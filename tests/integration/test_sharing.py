@@ -24,10 +24,10 @@ from tests.integration.test_cli_settle import portfolio, write
 from tests.integration.test_exports_s3 import server
 
 __all__ = ["server", "write"]
-pytestmark = pytest.mark.xdist_group("postgres")
+pytestmark = [pytest.mark.xdist_group("postgres"), pytest.mark.timeout(600)]
 
 SLOW = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 0.2}]}
-CRAWLING = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 1.0}]}
+CRAWLING = {"fault": [{"kind": "slow-answer", "on": "batch", "every": 1, "seconds": 2.5}]}
 """Until everybody is at work: nobody comes to an end before."""
 METERFEED = """
 import pipeline.partition
@@ -62,7 +62,7 @@ class Team:
 
     @staticmethod
     def end(process: subprocess.Popen[str]) -> dict[str, Any]:
-        out, _ = process.communicate(timeout=150)
+        out, _ = process.communicate(timeout=280)
         document: dict[str, Any] = json.loads(out)
         return document
 
@@ -99,7 +99,7 @@ def team(
             **settings_for(api),
             "ledger": postgres.replace("/postgres?", f"/{bucket}?"),
             "shared": f"s3://{bucket}/spools",
-            "lease": "2",
+            "lease": "4",
             "chunk_size": "10",
             "concurrency": "2",
             **more,
@@ -115,7 +115,7 @@ def team(
     assert left == 0  # customers' values stay no longer than they are needed
 
 
-def until(done: Callable[[], Any], seconds: float = 120) -> Any:
+def until(done: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if answer := done():
@@ -183,7 +183,7 @@ def test_a_run_killed_in_the_middle_is_finished_by_its_worker_and_settled_by_one
         assert {"create": 400} == effects_of(api)
         again = crew.end(crew.start("sync", *export))
         assert (0, 0) == (again["exit_code"], again["requests"]["sent"])
-        crew.start("purge", "--days", "0").wait(timeout=60)
+        crew.start("purge", "--days", "0").wait(timeout=240)
 
 
 def test_a_plan_says_how_many_requests_a_shared_run_makes(team, write):
