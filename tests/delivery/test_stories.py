@@ -18,16 +18,18 @@ import polars as pl
 import pytest
 
 import sandbox.faults
-from connectors.ledger.store import read_ledger
+from connectors.ledger.store import open_ledger, read_ledger
+from pipeline.delivery.books import MANIFEST
 from pipeline.delivery.sender import Sender
 from pipeline.phases import Phase
 from sandbox.core import Core
 from sandbox.effects import Cause
 from sandbox.exchange import Answer
 from sandbox.records import Location, User
+from schemas.ledger import Draft, Identity, State
 from schemas.profile import GuardsSection
 from tests.delivery import harness
-from tests.delivery.virtual import Ended, VirtualBench
+from tests.delivery.virtual import BASE, Ended, VirtualBench
 
 STORIES = Path(__file__).parent / "stories"
 
@@ -368,6 +370,32 @@ def test_what_another_run_left_is_neither_sent_nor_held_against_this_one(
     assert left == ended.chunks[: len(left)]
     expected = {(phase, "acknowledged", None): 12 for phase in ("create_users", "create_locations")}
     assert expected == ended.account
+
+
+def test_what_was_left_goes_out_in_the_order_of_the_phases(tmp_path: Path) -> None:
+    plan = {Phase.CREATE_USERS: harness.users(3), Phase.CREATE_LOCATIONS: harness.locations(3)}
+    bench = VirtualBench(tmp_path, plan)
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    with open_ledger(url, identity=Identity("t", BASE, "k"), now=bench.now()) as ledger:
+        bench.run_seq = ledger.begin_run(
+            command="sync",
+            environment="sandbox",
+            profiles="p",
+            job_digest="j",
+            stamp="20260101",
+            now=bench.now(),
+        ).run_seq
+        for phase in reversed(plan):
+            cut = (
+                plan[phase]
+                .with_row_index("position")
+                .with_columns(pl.col("position").cast(pl.UInt32), partition=pl.lit(0, pl.UInt16))
+            )
+            left = Draft(bench.run_seq, phase, 0, 0, 3, cut.select(MANIFEST))
+            ledger.hold([left], state=State.PLANNED, reason="test")
+    ended = bench.start()
+    bench.close()
+    assert ["users", "locations"] == [line["path"].split("/")[-2] for line in ended.changing]
 
 
 @pytest.mark.parametrize("several", [1, 4])
