@@ -179,3 +179,33 @@ def test_a_run_whose_lock_was_lost_does_not_turn_the_mark_back(postgres_url: str
             assert 2 == second.fence
     [place] = marks.iterdir()
     assert 2 == read_mark(place).fence
+
+
+# ------------------------------------------------------------------ the file
+MARK = Mark("x", 1, 2, 3)
+
+
+def test_a_mark_and_its_folder_are_ours_alone(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b" / "mark.json"
+    assert read_mark(place) is None
+    for mark in (MARK, replace(MARK, runs=4)):
+        write_mark(place, mark)
+        assert mark == read_mark(place)
+        assert ["mark.json"] == [one.name for one in place.parent.iterdir()]
+    assert (0o700, 0o600) == (place.parent.stat().st_mode & 0o777, place.stat().st_mode & 0o777)
+
+
+def test_a_mark_of_which_a_part_was_written_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "mark.json.part").write_text("x" * 1000)
+    write_mark(tmp_path / "mark.json", MARK)
+    assert MARK == read_mark(tmp_path / "mark.json")
+    assert ["mark.json"] == [one.name for one in tmp_path.iterdir()]
+
+
+def test_a_link_in_the_way_of_a_mark_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "mark.json.part").symlink_to(tmp_path / "theirs")
+    with pytest.raises(StorageError, match="could not be written"):
+        write_mark(tmp_path / "mark.json", MARK)
+    assert ["theirs"] == [one.name for one in tmp_path.iterdir()]
+    assert "theirs" == (tmp_path / "theirs").read_text()
