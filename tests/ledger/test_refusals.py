@@ -57,9 +57,11 @@ class Here:
     def written(self) -> Iterator[sa.Connection]:
         """Something else writes into the file."""
         engine = sa.create_engine(self.url)
-        with engine.begin() as connection:
-            yield connection
-        engine.dispose()
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     def mark(self, **changed) -> None:
         """The mark of a ledger that had come further."""
