@@ -188,13 +188,13 @@ def test_what_a_night_lost_doubled_or_miscounted_is_seen(tmp_path: Path) -> None
 
         ask = f"{one.api.base_url}/users/{user}/locations/{name}"
         token = json.loads(one.api.core.tokens.issue(60.0).body)["access_token"]
-        assert 204 == httpx.delete(ask, headers={"authorization": f"Bearer {token}"}).status_code
+        bearer = {"authorization": f"Bearer {token}"}
+        assert 204 == httpx.delete(ask, headers=bearer, timeout=60.0).status_code
         assert [f"{user} {name} is missing"] == one.wrong()
 
         one.api.set_faults({"semantics": {"b": "duplicate"}})
-        again = httpx.post(
-            f"{one.api.base_url}/users", json={"userId": user}, headers={"authorization": f"Bearer {token}"}
-        )
+        url = f"{one.api.base_url}/users"
+        again = httpx.post(url, json={"userId": user}, headers=bearer, timeout=60.0)
         assert 201 == again.status_code
         with pytest.raises(AssertionError, match="I6"):
             one.check_effects()

@@ -239,10 +239,12 @@ def test_reconcile_finds_what_somebody_else_changed(meterfeed, api, write):
             "client_id": api.client_id,
             "client_secret": api.client_secret,
         },
+        timeout=60.0,
     ).json()["access_token"]
     answer = httpx.delete(
         f"{api.base_url}/users/{place['userId']}/locations/{place['locationId']}",
         headers={"authorization": f"Bearer {token}"},
+        timeout=60.0,
     )
     assert 204 == answer.status_code
     drift = meterfeed("reconcile", "--users", "all", "--json").document

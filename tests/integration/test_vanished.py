@@ -397,6 +397,8 @@ def by_hand(api: Sandbox, method: str, path: str, body: dict[str, Any] | None = 
             "client_id": api.client_id,
             "client_secret": api.client_secret,
         },
+        timeout=60.0,
     ).json()["access_token"]
     headers = {"authorization": f"Bearer {token}"}
-    assert httpx.request(method, api.base_url + path, json=body, headers=headers).is_success
+    url = api.base_url + path
+    assert httpx.request(method, url, json=body, headers=headers, timeout=60.0).is_success

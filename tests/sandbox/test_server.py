@@ -21,7 +21,7 @@ def token_request(sandbox, **changes):
         "client_id": sandbox.client_id,
         "client_secret": sandbox.client_secret,
     }
-    return httpx.post(sandbox.token_url, data=form | changes)
+    return httpx.post(sandbox.token_url, data=form | changes, timeout=60.0)
 
 
 def users(*ids):
@@ -49,13 +49,15 @@ def test_a_wrong_grant_is_refused(sandbox):
 
 def test_basic_credentials_are_taken_and_refused_with_401(sandbox):
     form = {"grant_type": "client_credentials"}
-    good = httpx.post(sandbox.token_url, data=form, auth=(sandbox.client_id, sandbox.client_secret))
-    bad = httpx.post(sandbox.token_url, data=form, auth=(sandbox.client_id, "wrong"))
+    good = httpx.post(
+        sandbox.token_url, data=form, auth=(sandbox.client_id, sandbox.client_secret), timeout=60.0
+    )
+    bad = httpx.post(sandbox.token_url, data=form, auth=(sandbox.client_id, "wrong"), timeout=60.0)
     assert (good.status_code, bad.status_code) == (200, 401)
 
 
 def test_without_a_token_everything_is_401_and_nothing_happens(sandbox):
-    answer = httpx.post(f"{sandbox.base_url}/users/batch", json=users("a"))
+    answer = httpx.post(f"{sandbox.base_url}/users/batch", json=users("a"), timeout=60.0)
     assert answer.status_code == 401
     assert sandbox.effects() == []
 
@@ -159,23 +161,25 @@ def test_a_dripped_answer_outlasts_a_read_timeout(sandbox, connect):
 def test_the_curtain_can_be_lifted_over_http(sandbox, client):
     client.post("/users/batch", json=users("a"))
     look = f"{sandbox.origin}/_sandbox"
-    assert httpx.get(f"{look}/state").json()["counts"]["user"] == 1
-    assert httpx.get(f"{look}/effects").json()[0]["id"] == "a"
-    assert httpx.get(f"{look}/requests").json()[-1]["path"] == "/users/batch"
-    assert httpx.post(f"{look}/faults", json="lost-answers").status_code == 204
-    assert httpx.get(f"{look}/faults").json()["playing"][0]["kind"] == "applied-then-dropped"
-    assert httpx.post(f"{look}/reset").status_code == 204
+    assert httpx.get(f"{look}/state", timeout=60.0).json()["counts"]["user"] == 1
+    assert httpx.get(f"{look}/effects", timeout=60.0).json()[0]["id"] == "a"
+    assert httpx.get(f"{look}/requests", timeout=60.0).json()[-1]["path"] == "/users/batch"
+    assert httpx.post(f"{look}/faults", json="lost-answers", timeout=60.0).status_code == 204
+    assert httpx.get(f"{look}/faults", timeout=60.0).json()["playing"][0]["kind"] == "applied-then-dropped"
+    assert httpx.post(f"{look}/reset", timeout=60.0).status_code == 204
     assert sandbox.state()["counts"]["user"] == 0
 
 
 def test_wrong_faults_are_refused_with_a_sentence(sandbox):
-    answer = httpx.post(f"{sandbox.origin}/_sandbox/faults", json={"fault": [{"kind": "short-lists"}]})
+    answer = httpx.post(
+        f"{sandbox.origin}/_sandbox/faults", json={"fault": [{"kind": "short-lists"}]}, timeout=60.0
+    )
     assert answer.status_code == 400
     assert "did you mean 'short-list'?" in answer.json()
 
 
 def test_a_page_in_a_browser_cannot_reach_the_sandbox_by_another_name(sandbox):
-    answer = httpx.get(f"{sandbox.origin}/_sandbox/state", headers={"host": "evil.example:80"})
+    answer = httpx.get(f"{sandbox.origin}/_sandbox/state", headers={"host": "evil.example:80"}, timeout=60.0)
     assert answer.status_code == 421
 
 

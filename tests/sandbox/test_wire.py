@@ -140,7 +140,7 @@ def raw_batch(sandbox, token, expected, ending):
 def test_the_same_bytes_come_over_a_real_socket(wired, name):
     wired.reset()
     wired.set_faults({"seed": 1, "fault": [{"kind": f"wire-{name}", "on": "batch"}]})
-    token = httpx.post(wired.token_url, data=FORM).json()["access_token"]
+    token = httpx.post(wired.token_url, data=FORM, timeout=60.0).json()["access_token"]
     fault = WIRE_FAULTS[name]
     headers = (("content-type", "application/json; charset=utf-8"), ("date", DATE))
     honest = Honest(201, headers, b'{"users":[{"userId":"a"},{"userId":"b"}]}')
