@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
 from connectors.ledger.store import ConnectionLost, Ledger
 
@@ -41,7 +41,8 @@ class Journal:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         # A cancelled caller must not cancel what others share: the operation still happens.
-        return cast("T", await asyncio.shield(done))
+        result: T = await asyncio.shield(done)
+        return result
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

@@ -84,6 +84,22 @@ def test_a_lock_file_that_cannot_be_made_is_storage_trouble(tmp_path):
         raise AssertionError("it is held by nobody")
 
 
+def test_a_lock_of_postgresql_is_let_go_at_once_and_said_to_be_held_before(postgres_url):
+    first, second = sa.create_engine(postgres_url), sa.create_engine(postgres_url)
+    with lock.postgres_lock(first), pytest.raises(BusyError) as busy, lock.postgres_lock(second):
+        pytest.fail("two hold it")
+    assert (
+        "Another run holds the lock of this ledger.",
+        "Wait for it to end, or find it with `meterfeed runs`; a killed run releases its lock by itself.",
+    ) == (busy.value.message, busy.value.cure)
+    with lock.postgres_lock(second):  # the first connection lives on, among those kept for later
+        pass
+    with lock.postgres_lock(first) as connection:
+        connection.connection.dbapi_connection.close()  # a dead session holds nothing, and needs no word
+    first.dispose()
+    second.dispose()
+
+
 # ------------------------------------------------------------------ files beside it
 def test_a_mark_that_cannot_be_written_is_storage_trouble(tmp_path):
     (tmp_path / "file").touch()
@@ -331,10 +347,11 @@ def test_who_comes_after_the_end_is_told_so_and_does_not_wait_for_ever(ledger):
 
 
 def test_operations_that_wait_together_share_one_commit_in_a_thread_of_the_ledger(ledger):
-    commits, seen = [], []
+    commits, seen, threads = [], [], set()
     sa.event.listen(ledger.engine, "commit", lambda _connection: commits.append(len(seen)))
 
     def operation(number, *, named):
+        threads.add(threading.current_thread())
         seen.append((number, named, threading.current_thread().name.rpartition("_")[0]))
         return number
 
@@ -343,6 +360,19 @@ def test_operations_that_wait_together_share_one_commit_in_a_thread_of_the_ledge
 
     assert [0, 1, 2, 3] == run(ledger, four)
     assert ([(number, -number, "ledger") for number in range(4)], [4]) == (seen, commits)
+    assert [False] == [thread.is_alive() for thread in threads]
+
+
+def test_who_waits_beside_a_caller_that_went_away_is_answered(ledger):
+    async def three(journal):
+        calls = [asyncio.ensure_future(journal(begun, ledger)) for _ in range(3)]
+        await asyncio.sleep(0)
+        journal._waiting[0][1].cancel()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    left, *stayed = run(ledger, three)
+    assert isinstance(left, asyncio.CancelledError)
+    assert [2, 3] == stayed
 
 
 def test_the_end_waits_for_what_is_under_way(ledger):

@@ -183,6 +183,12 @@ def lock_in_the_way(here: Here) -> None:
     here.open()
 
 
+def lock_is_a_link(here: Here) -> None:
+    (here.folder / "ledger.sqlite.lock").unlink()
+    (here.folder / "ledger.sqlite.lock").symlink_to(here.folder / "theirs")
+    here.open()
+
+
 def no_folder(here: Here) -> None:
     (here.folder / "file").touch()
     with open_ledger(f"sqlite:///{here.folder}/file/ledger.sqlite", identity=IDENTITY, now=1.0):
@@ -343,6 +349,11 @@ REFUSALS: dict[Callable[[Here], None], tuple[type[MeterfeedError], str, str]] = 
     lock_in_the_way: (
         StorageError,
         "The lock file ledger.sqlite.lock cannot be opened: Is a directory.",
+        "Check METERFEED_LEDGER and METERFEED_DATA_DIR: can we write there?",
+    ),
+    lock_is_a_link: (
+        StorageError,
+        "The lock file ledger.sqlite.lock cannot be opened: Too many levels of symbolic links.",
         "Check METERFEED_LEDGER and METERFEED_DATA_DIR: can we write there?",
     ),
     no_folder: (StorageError, "The folder of ledger.sqlite cannot be made: File exists.", WHERE),
