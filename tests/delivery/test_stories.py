@@ -195,6 +195,11 @@ SCENES: dict[str, Scene] = {
         api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read"}),
         then=(api(rules={"reject_ids": ["user-00000"]}),),
     ),
+    "of the children of parents in doubt those follow whose parents are there in the end": Scene(
+        {Phase.CREATE_USERS: users(2), Phase.CREATE_LOCATIONS: locations(2)},
+        api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read"}),
+        then=(api(rules={"reject_ids": ["user-00000"]}),),
+    ),
     "what was lost comes after the refusal of what was sent again": Scene({Phase.CREATE_USERS: users(1)}, api(*LATE)),
     "a batch that was lost comes after the refusal of its parts": Scene(
         {Phase.CREATE_USERS: users(29)},

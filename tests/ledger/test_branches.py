@@ -151,6 +151,17 @@ def test_any_other_trouble_of_the_library_is_storage_trouble_without_its_words()
         raise sa.exc.CompileError("kanari")
 
 
+def test_no_error_of_the_database_holds_what_was_to_be_stored(ledger_url):
+    """It is shown with its traceback when somebody looks for a bug."""
+    with open_ledger(ledger_url, identity=IDENTITY, now=1.0) as ledger:
+        [chunk] = ledger.intend([draft(begun(ledger), "a")], now=3.0)
+        ledger.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=4.0)
+        with pytest.raises(StorageError) as refused:
+            ledger.settle(chunk.chunk_seq, state=State.PLANNED, now=5.0, message="kanari")
+    assert isinstance(refused.value.__cause__, sa.exc.DBAPIError)
+    assert "kanari" not in str(refused.value.__cause__)
+
+
 def test_facts_are_recalled_as_they_were_remembered_last(ledger):
     assert ledger.recall("learned") is None
     ledger.remember({"learned": "1", "other": "x"})
