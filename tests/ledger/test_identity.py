@@ -105,3 +105,17 @@ def test_relinking_follows_the_tenant_and_nothing_else(ledger_url: str) -> None:
         pass
     refused(ledger_url, IDENTITY, "another base url")
     refused(ledger_url, replace(moved, key="k9"), "another id key", relinking=True)
+
+
+def test_relinking_names_the_tenant_under_its_oldest_key(ledger_url: str) -> None:
+    """The other names of a tenant come and go with its keys."""
+    for identity in (IDENTITY, NEW):
+        with opened(ledger_url, identity):
+            pass
+    moved = replace(NEW, tenant="renamed under k2", former=(FormerKey("k", "renamed under k"),))
+    refused(ledger_url, moved, "another tenant")
+    with opened(ledger_url, moved, relinking=True) as ledger:
+        ledger.relink()
+    with opened(ledger_url, replace(moved, tenant="whatever it is under k2")):
+        pass
+    refused(ledger_url, NEW, "another tenant")

@@ -87,6 +87,17 @@ def test_everything_arrives_and_life_goes_on(pair: Pair) -> None:
             ledger.settle(doubt.chunk_seq, state=State.PLANNED, now=12.0)
 
 
+def test_a_ledger_without_runs_moves_and_counts_from_one(pair: Pair) -> None:
+    source, target = pair
+    with opened(source):
+        pass
+    move_ledger(source, target)
+    with opened(target) as ledger:
+        run = begun(ledger)
+        [chunk] = ledger.intend([draft(run, "a")], now=3.0)
+        assert (1, 1) == (run, chunk.chunk_seq)
+
+
 def test_the_source_cannot_be_used_by_mistake(pair: Pair) -> None:
     source, target = pair
     with opened(source) as ledger:
