@@ -180,6 +180,20 @@ def test_runs_are_found_by_state_and_digest_newest_first(ledger):
     assert [third] == [run.run_seq for run in ledger.runs(limit=1)]
 
 
+def test_a_new_ledger_knows_what_it_is_and_whose(ledger, tmp_path):
+    def facts(opened):
+        with opened.engine.connect() as connection:
+            return dict(connection.execute(sa.select(t.meta)).tuples().all())
+
+    found = facts(ledger)
+    name = found.pop("ledger_id")
+    expected = {"schema_version": "5", "fence": "1", "created_at": "1.0"}
+    assert expected | {"tenant": IDENTITY.tenant, "base_url": IDENTITY.base_url} == found
+    assert 16 == len(name)
+    with open_ledger(f"sqlite:///{tmp_path}/other", identity=IDENTITY, now=1.0) as other:
+        assert name != facts(other)["ledger_id"]
+
+
 def test_what_a_ledger_says_of_itself(ledger):
     run = begun(ledger)
     [done, _] = ledger.intend([draft(run, "a", "b"), draft(run, "c", start=2)], now=3.0)
