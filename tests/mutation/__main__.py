@@ -1,6 +1,6 @@
 """Would the tests notice? mutmut changes one thing at a time in the modules that must not be wrong, and counts.
 
-    python -m tests.mutation                  # all modules, about half an hour on two cores
+    python -m tests.mutation                  # all modules, about half an hour on two idle cores
     python -m tests.mutation guards answers   # some of them
     python -m tests.mutation --show guards    # and what every surviving change was
 
@@ -48,7 +48,10 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "answers": ("pipeline/delivery/answers.py", ["tests/unit/test_answers.py"]),
     "retry_after": ("pipeline/delivery/retry_after.py", ["tests/unit/test_retry_after.py"]),
     "messages": ("pipeline/delivery/messages.py", ["tests/unit/test_messages.py"]),
-    "sender": ("pipeline/delivery/sender.py", ["tests/delivery/test_stories.py"]),
+    "sender": (
+        "pipeline/delivery/sender.py",
+        ["tests/delivery/test_stories.py", "tests/delivery/test_handover.py"],
+    ),
     **{
         name: (f"connectors/ledger/{name}.py", ledger(*tests))
         for name, tests in {
