@@ -382,6 +382,7 @@ def test_operations_that_wait_together_share_one_commit_in_a_thread_of_the_ledge
         return number
 
     async def four(journal):
+        assert 1 == journal._thread._max_workers, "a ledger is for one thread at a time"
         return await asyncio.gather(*(journal(operation, number, named=-number) for number in range(4)))
 
     assert [0, 1, 2, 3] == run(ledger, four)
