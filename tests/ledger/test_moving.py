@@ -277,6 +277,14 @@ def test_the_sums_see_one_changed_value_in_every_table(ledger_url: str) -> None:
     }
 
 
+def test_a_value_is_summed_by_its_kind_and_with_its_length() -> None:
+    """So that no two rows that differ give the same bytes."""
+    values = [(None, t.run.c.plan), (7, t.run.c.run_seq), (1.5, t.run.c.started_at), ("æ-", t.run.c.plan)]
+    expected = [b"-", b"i7;", b"f\x3f\xf8" + bytes(6), b"t3;\xc3\xa6-"]
+    assert expected == [moving._plain(value, column.type) for value, column in values]
+    assert b"t2;ab" == moving._plain(memoryview(b"ab"), t.chunk.c.manifest.type)
+
+
 def test_progress_is_told_by_table(sqlite_url: str, postgres_url: str) -> None:
     with opened(sqlite_url) as ledger:
         lived(ledger)
