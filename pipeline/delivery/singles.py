@@ -112,7 +112,7 @@ class Singles:
                 requests += acted.requests
                 ended = await self._ending(phase, record, acted)
                 if ended.state is State.REJECTED and shipment.may_come_late:
-                    ended = await self._unless_it_came(phase, record, ended)
+                    ended = await self._unless_it_came(phase, record, acted, ended)
                 if ended.state is not State.PLANNED or self.books.fatal is not None:
                     return Ended(ended.state, ended.reason, ended.message, requests, ended.digest)
                 reason = ended.reason
@@ -247,7 +247,7 @@ class Singles:
                     self.books.fail(foreign_error())
                 return Ended(State.IN_DOUBT, reason)
 
-    async def _unless_it_came(self, phase: Phase, record: Record, refused: Ended) -> Ended:
+    async def _unless_it_came(self, phase: Phase, record: Record, acted: _Acted, refused: Ended) -> Ended:
         """A refusal says nothing of an earlier request that got no answer: that has the settle time once more to come.
 
         It is waited for once, however many are refused.
@@ -260,7 +260,7 @@ class Singles:
         [found] = await self.reader.find(phase, [record])
         if found is Found.UNKNOWN:
             return Ended(State.IN_DOUBT, refused.reason, refused.message)
-        return Ended(State.ACKNOWLEDGED) if found is Found.AS_SENT else refused
+        return Ended(State.ACKNOWLEDGED, digest=acted.digest) if found is Found.AS_SENT else refused
 
     async def _after_refusal(self, phase: Phase, record: Record, acted: _Acted) -> Ended:
         """A refusal may hide that the record is there already: look before calling it rejected."""
