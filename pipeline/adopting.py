@@ -23,7 +23,7 @@ from pipeline.partition import bucket, user_key
 from pipeline.ports import LedgerBook, Notice
 from pipeline.reconciling import READ_AT_ONCE, STALE_SECONDS
 from pipeline.remote import Remote
-from pipeline.session import SENDING, SETTLED, Session
+from pipeline.session import Session, open_session
 from schemas.ledger import BUCKETS
 from schemas.outcomes import Kind
 from schemas.summary import Summary
@@ -62,10 +62,7 @@ async def adopt(order: Order, ports: Ports) -> Summary:
     Where the ledger is not the newest copy, what its runs have not sent may have been sent since: those are given up.
     Their exports, loaded again, create only what is absent.
     """
-    assert ports.ledger is not None
-    assert ports.api is not None
-    async with ports.ledger() as (ledger, durable), ports.api() as api:
-        session = Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))
+    async with open_session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
         given_up = await session.unfinished() if session.ledger.doubt else []
@@ -98,8 +95,8 @@ async def adopt(order: Order, ports: Ports) -> Summary:
 def _take_up(session: Session, order: Order, remote: Remote) -> Progress:
     """Go on where an interrupted one of the same kind was, or begin."""
     ledger, now = session.ledger, session.ports.world.now()
-    mark = max((run.run_seq for run in ledger.runs() if run.state in (SETTLED, SENDING)), default=0)
-    fresh = Progress(remote.scope, fingerprint(remote.identity.ledger_key or remote.identity.key), mark, now)
+    key = fingerprint(remote.identity.ledger_key or remote.identity.key)
+    fresh = Progress(remote.scope, key, session.newest_sent(), now)
     text = ledger.recall(PROGRESS)
     if text and not order.afresh:
         before = Progress(**json.loads(text))
@@ -121,11 +118,8 @@ async def _listed(session: Session, remote: Remote) -> pl.DataFrame:
         read += len(users)
         session.ports.world.notice(Notice("list", read, None, "users"))
         session.raise_if_stopping()
-    return _placed(pl.concat(pages).to_frame())
-
-
-def _placed(users: pl.DataFrame) -> pl.DataFrame:
-    return users.with_columns(bucket(user_key(pl.col("user_id"))).alias("bucket")).sort("bucket", "user_id")
+    placed = pl.concat(pages).to_frame().with_columns(bucket(user_key(pl.col("user_id"))).alias("bucket"))
+    return placed.sort("bucket", "user_id")
 
 
 def _left(ledger: LedgerBook, listed: pl.DataFrame) -> pl.DataFrame:

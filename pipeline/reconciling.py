@@ -21,13 +21,12 @@ import polars as pl
 
 from pipeline.delivery.readback import Found, Reader
 from pipeline.ending import summary_of
-from pipeline.job import fingerprint
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket, bucket_of, user_key
 from pipeline.ports import LedgerBook, Notice
 from pipeline.remote import DRIFTS, Remote, Throttle, drift
 from pipeline.sampling import confidence
-from pipeline.session import SENDING, SETTLED, Session
+from pipeline.session import Session, open_session
 from schemas.ledger import BUCKETS, State
 from schemas.masking import masked_id
 from schemas.outcomes import Exit, Kind
@@ -99,10 +98,7 @@ async def reconcile(order: Order, ports: Ports) -> Summary:
     Which users: `all`, those `touched` by the newest run, or a `sample`. With `all`, the list of users is read as
     well: it shows users that the ledger does not know, and users that are there twice.
     """
-    assert ports.ledger is not None
-    assert ports.api is not None
-    async with ports.ledger() as (ledger, durable), ports.api() as api:
-        session = Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))
+    async with open_session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
         remote = _remote(session, order)
@@ -124,8 +120,7 @@ def _take_up(session: Session, order: Order) -> Progress:
     """Go on where an interrupted one of the same kind was, or begin."""
     ledger, now = session.ledger, session.ports.world.now()
     which = order.run or "touched"
-    runs = [run.run_seq for run in ledger.runs() if run.state in (SETTLED, SENDING)]
-    mark = max(runs, default=0)
+    mark = session.newest_sent()
     text = ledger.recall(PROGRESS)
     if text and not order.afresh:
         before = Progress.from_text(text)

@@ -9,8 +9,7 @@ had an account is raised.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.ending import (
@@ -26,7 +25,7 @@ from pipeline.ending import (
 )
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
 from pipeline.identity import Identity
-from pipeline.job import Job, fingerprint, job_of
+from pipeline.job import Job, job_of
 from pipeline.order import Opened, Order, Ports
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
@@ -39,7 +38,7 @@ from pipeline.removing import (
     refuse_a_used_approval,
     refuse_an_old_removal,
 )
-from pipeline.session import LEDGER_BYTES, SETTLED, Session
+from pipeline.session import LEDGER_BYTES, SETTLED, Session, open_session
 from pipeline.sharing import send_plan
 from schemas.details import GuardCheck
 from schemas.errors import ApiUnavailable, MeterfeedError
@@ -69,7 +68,7 @@ async def quality(order: Order, ports: Ports) -> Summary:
 
 async def plan(order: Order, ports: Ports) -> Summary:
     """Show what would change; send nothing that changes anything."""
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         opened, job = _open(order, ports)
         await session.settle_the_past(only_if_needed=True)
         run, shelf = await session.begin(order.command, job, opened)
@@ -83,7 +82,7 @@ async def plan(order: Order, ports: Ports) -> Summary:
 
 async def sync(order: Order, ports: Ports) -> Summary:
     """Plan, and do it."""
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         opened, job = _open(order, ports)
         await session.sign_in()
         if (done := await session.settled_twin(job)) is not None:
@@ -97,7 +96,7 @@ async def backfill(order: Order, ports: Ports) -> Summary:
 
     Comes to an end at the first export that does not end well: the later ones rest on it.
     """
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         names = ports.list_exports(order.exports)
         summaries: list[Summary] = []
         await session.sign_in()
@@ -139,7 +138,7 @@ async def _load(order: Order, ports: Ports, session: Session, opened: Opened, jo
 
 async def apply(order: Order, ports: Ports) -> Summary:
     """Do exactly the plan that was shown. Naming it by its digest approves it; by its run id does not."""
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         run, shelf, made, checks = await session.take_up(order.run or "")
         if run.state == SETTLED:
             return skipped(order.command, run, ports.world)
@@ -153,7 +152,7 @@ async def apply(order: Order, ports: Ports) -> Summary:
 
 async def resume(order: Order, ports: Ports) -> Summary:
     """Settle everything unfinished, of all runs or of one, oldest first."""
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
         summary = None
@@ -281,12 +280,3 @@ async def _deliver(
     if not await session.unfinished(run.run_id) and trouble is None:
         shelf.drop_spool()  # customers' values stay no longer than they are needed
     return summary
-
-
-@asynccontextmanager
-async def _session(order: Order, ports: Ports) -> AsyncIterator[Session]:
-    """The ledger, held as its one writer, and a connection to the API that asks for nothing yet."""
-    assert ports.ledger is not None
-    assert ports.api is not None
-    async with ports.ledger() as (ledger, durable), ports.api() as api:
-        yield Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.guards import History
 from pipeline.holdings import MERGES
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint
-from pipeline.order import Opened, Ports
+from pipeline.order import Opened, Order, Ports
 from pipeline.partition import user_key
 from pipeline.phases import Phase
 from pipeline.plan import Plan
@@ -47,6 +47,15 @@ SENDING = "sending"
 PLANNED = "planned"
 SUPERSEDED = "superseded"
 HISTORY_RUNS = 20
+
+
+@asynccontextmanager
+async def open_session(order: Order, ports: Ports) -> AsyncIterator[Session]:
+    """The ledger, held as its one writer, and a connection to the API that asks for nothing yet."""
+    assert ports.ledger is not None
+    assert ports.api is not None
+    async with ports.ledger() as (ledger, durable), ports.api() as api:
+        yield Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))
 
 
 @dataclass(slots=True)
@@ -116,6 +125,11 @@ class Session:
                 f"The API's contract changed in {len(found.breaking)} place(s) we rely on, first: {first}.",
                 cure="Nothing was sent. Update meterfeed, or ask the vendor.",
             )
+
+    def newest_sent(self) -> int:
+        """The number of the newest run that sent anything, or 0."""
+        sent = (run.run_seq for run in self.ledger.runs() if run.state in (SETTLED, SENDING))
+        return max(sent, default=0)
 
     async def settle_the_past(self, *, only_if_needed: bool = False) -> None:
         """Read back what earlier runs left in doubt; nothing new is sent before that is known.

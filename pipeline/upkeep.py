@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +17,7 @@ from pipeline.delivery.classifier import Reason
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.readback import Found, Reader
 from pipeline.ending import IN_TEST_AREA, applied, summary_of
-from pipeline.job import Job, fingerprint
+from pipeline.job import Job
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket_of
 from pipeline.phases import Phase
@@ -28,7 +26,7 @@ from pipeline.planning import phase_table
 from pipeline.ports import Notice
 from pipeline.reconciling import PAGE as DRIFT_PAGE
 from pipeline.remote import location_digest
-from pipeline.session import PLANNED, SUPERSEDED, Session
+from pipeline.session import PLANNED, SUPERSEDED, Session, open_session
 from pipeline.vanishing import PAGES
 from schemas.coordinates import in_test_area
 from schemas.errors import ApiUnavailable, GuardError, StorageError
@@ -45,14 +43,6 @@ SAMPLE = 1000
 """Users that are looked for before a ledger follows its tenant."""
 RELINK_SHARE = 0.9
 """Of the users a ledger knows, how many an API must hold to be the same tenant's; some may be gone for good reasons."""
-
-
-@asynccontextmanager
-async def _session(order: Order, ports: Ports) -> AsyncIterator[Session]:
-    assert ports.ledger is not None
-    assert ports.api is not None
-    async with ports.ledger() as (ledger, durable), ports.api() as api:
-        yield Session(order.environment, ports, ledger, durable, api, fingerprint(ports.key))
 
 
 # ------------------------------------------------------------------ relink
@@ -74,7 +64,7 @@ async def relink(order: Order, ports: Ports) -> Summary:
     Raises:
         GuardError: it is another tenant's API.
     """
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         await session.sign_in()
         wanted = await session.durable(_some_users, session)
         reader = Reader(session.wire().ask, lambda _points: [])
@@ -102,7 +92,7 @@ async def relink(order: Order, ports: Ports) -> Summary:
 # ------------------------------------------------------------------ move
 async def move(order: Order, ports: Ports) -> Summary:
     """Change the coordinates of one location, under a committed intent like everything that is sent."""
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
         assert order.place is not None
@@ -192,7 +182,7 @@ async def erase(order: Order, ports: Ports) -> Summary:
     folders that have any are named.
     """
     user = order.run or ""
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         if unfinished := await session.unfinished():
             raise GuardError(
                 f"The run {unfinished[0]} is not finished: what it has yet to send may name this person.",
@@ -266,7 +256,7 @@ async def purge(order: Order, ports: Ports) -> Summary:
     That is spools, quarantines and corrections; reports, summaries and the ledger stay. A run with anything left
     open keeps its spool.
     """
-    async with _session(order, ports) as session:
+    async with open_session(order, ports) as session:
         still_open = set(await session.unfinished())
         before = ports.world.now() - order.days * DAY
         removed = ports.shelf.purge(before=before, keep=still_open)
