@@ -177,10 +177,17 @@ class Sender:
 
     async def _jobs(self, run_seq: int, phase: Phase, size: int, partitions: int) -> AsyncIterator[Job]:
         awaited = await self.durable(Awaited.by, self.ledger, run_seq, phase)
-        async for job in self._left_over(run_seq, phase, awaited):
-            yield job
         start = await self.durable(self.ledger.cursor, run_seq, phase, self.lane)
-        canary = start == 0 and MANNERS[phase].batch and size > self.guards.canary
+        has_canary = MANNERS[phase].batch and size > self.guards.canary
+        for shipment in await self._not_sent(run_seq, phase):
+            again = partial(self._again, shipment)
+            if has_canary and self._is_first(shipment.chunk, start):
+                await self._canary(phase, again, shipment.records)
+            else:
+                yield again
+        async for job in self._freed(run_seq, phase, awaited):
+            yield job
+        canary = start == 0 and has_canary
         which = range(partitions) if self.lane == 0 else (self.lane - 1,)
         pieces = (self._plan.records(run_seq, phase, partition) for partition in which)
         for cut in self._cut(phase, pieces, start, canary=canary):
@@ -189,10 +196,11 @@ class Sender:
             )
             good, apart_from = awaited.apart(cut.records)
             held = [(reason, _holding(draft, records)) for reason, records in apart_from]
+            first_time = partial(self._first_time, _holding(draft, good), good, held)
             if good.height and canary and cut.cursor == 0:
-                await self._canary(_holding(draft, good), good, held)
+                await self._canary(phase, first_time, good)
             else:
-                yield partial(self._first_time, _holding(draft, good), good, held)
+                yield first_time
 
     def _cut(
         self, phase: Phase, pieces: Iterator[pl.DataFrame | None], start: int, *, canary: bool
@@ -208,12 +216,16 @@ class Sender:
 
         return cuts(pieces, start=start, size_of=size_of)
 
-    async def _left_over(self, run_seq: int, phase: Phase, awaited: Awaited) -> AsyncIterator[Job]:
-        """Chunks of this run and phase that were cut and not sent, or were blocked and now are free."""
-        for chunk in await self._waiting(run_seq, phase, State.PLANNED):
-            yield partial(self._again, self._plan.shipment(chunk))
-        async for job in self._freed(run_seq, phase, awaited):
-            yield job
+    async def _not_sent(self, run_seq: int, phase: Phase) -> list[Shipment]:
+        """Chunks of this run and phase that an earlier start cut and did not send, or not with success."""
+        return [self._plan.shipment(chunk) for chunk in await self._waiting(run_seq, phase, State.PLANNED)]
+
+    def _is_first(self, chunk: ChunkRow, start: int) -> bool:
+        """Whether a chunk is the canary of an earlier start that ended before anything was decided of it.
+
+        The plan goes on right after it, so nothing else was cut, and it is whole: of a part, some was decided.
+        """
+        return (chunk.cursor_from, chunk.cursor_to) == (0, start) and chunk.parent_seq is None
 
     async def _waiting(self, run_seq: int, phase: Phase, state: State) -> list[ChunkRow]:
         return await self.durable(
@@ -247,19 +259,19 @@ class Sender:
             return
         await self._drive(await self.books.intend_again(shipment))
 
-    async def _canary(self, draft: Draft, records: pl.DataFrame, held: Held) -> None:
+    async def _canary(self, phase: Phase, job: Job, records: pl.DataFrame) -> None:
         """The first chunk is small, and read back: a surprise costs five records, not a hundred thousand."""
         before = self.books.tally.rejected
-        await self._guarded(partial(self._first_time, draft, records, held))
+        await self._guarded(job)
         await self._doubts.settle()
         if self._over():
             return
         if self.books.tally.rejected - before == records.height:
-            said = self.books.tally.last_refusal or "without a reason"
+            said = self.books.tally.last_refusal.rstrip(". ") or "without a reason"
             self.books.fail(
                 _canary_error(f"The API refused all {records.height} records of the first chunk: {said}.")
             )
-        elif Found.DIFFERENT in await self._reader.find(Phase(draft.phase), records.to_dicts()):
+        elif Found.DIFFERENT in await self._reader.find(phase, records.to_dicts()):
             self.books.fail(_canary_error("The API holds other content than was sent in the first chunk."))
 
     async def _drive(self, shipment: Shipment) -> None:
@@ -404,5 +416,5 @@ def _holding(draft: Draft, records: pl.DataFrame) -> Draft:
 
 def _canary_error(sentence: str) -> GuardError:
     return GuardError(
-        sentence, guard="canary", cure="Nothing else was sent. Compare the plan with what the API asks for."
+        sentence, guard="canary", cure="Nothing after it was sent. Compare the plan with what the API asks for."
     )

@@ -155,12 +155,11 @@ def test_the_rest_of_a_split_that_is_forgotten_is_seen(
     async def forget(self: Sender, children: Any) -> None:
         await on(self, children[:1])
 
-    async def nothing(self: Sender, *_: Any) -> Any:
-        for chunk in ():
-            yield chunk
+    async def nothing(self: Sender, *_: Any) -> list[Any]:
+        return []
 
     monkeypatch.setattr(Sender, "_go_on", forget)
-    monkeypatch.setattr(Sender, "_left_over", nothing)
+    monkeypatch.setattr(Sender, "_not_sent", nothing)
     assert {"I9", "I10"} <= broken(simulate(calm(axes={"f": "items"}), tmp_path))
 
 

@@ -160,6 +160,14 @@ SCENES: dict[str, Scene] = {
     "no token, and then one of the first is refused": Scene(
         USERS, api({"kind": "token-refused"}), then=(api(rules={"reject_ids": ["user-00002"]}),)
     ),
+    "no token, and then the first chunk is refused whole": Scene(
+        USERS, api({"kind": "token-refused"}), then=(api(rules={"reject_ids": [f"user-{n:05d}" for n in range(5)]}),)
+    ),
+    "what is left of the first chunk is refused at the next start": Scene(
+        USERS,
+        api(fault("bad-request", at=[1]), fault("rate-limited", at=[2], seconds=2000)),
+        then=(api(rules={"reject_ids": ["user-00000", "user-00001"]}),),
+    ),
     "a plan whose bodies are lost waits": Scene(USERS, api(fault("rate-limited", seconds=2000)), then=(None,)),
     "a chunk of which one body is lost waits": Scene(
         USERS, api(fault("rate-limited", seconds=2000)), then=(None,), kept=4
