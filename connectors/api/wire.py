@@ -14,13 +14,13 @@ import ipaddress
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from itertools import chain, zip_longest
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
 
 import h11
 import httpx
+from aiohappyeyeballs import start_connection
 
 CONNECTING = "meterfeed.connecting"
 """Request extension, there until the first byte of the request is about to leave."""
@@ -160,54 +160,8 @@ async def _first_to_connect(host: str, port: int) -> socket.socket:
     asyncio can do that as well, but loses an open socket when it is cancelled about when one connects: a deadline
     that falls in that moment left a connection open behind us.
     """
-    loop = asyncio.get_running_loop()
-    left = list(_alternating(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-    tries: list[asyncio.Task[socket.socket]] = []
-    pending: set[asyncio.Task[socket.socket]] = set()
-    won: asyncio.Task[socket.socket] | None = None
-    try:
-        while left or pending:
-            if left:
-                tries.append(loop.create_task(_opened(left.pop(0))))
-                pending.add(tries[-1])
-            done, pending = await asyncio.wait(
-                pending,
-                timeout=_HAPPY_EYEBALLS_SECONDS if left else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            won = next((one for one in done if one.exception() is None), None)
-            if won is not None:
-                return won.result()
-        raise OSError("no address of the host answers")
-    finally:
-        for one in tries:
-            if one is not won:
-                one.cancel()
-                one.add_done_callback(_close)
-
-
-async def _opened(address: tuple[Any, ...]) -> socket.socket:
-    family, kind, protocol, _, place = address
-    opened = socket.socket(family, kind, protocol)
-    try:
-        opened.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(opened, place)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-def _close(one: asyncio.Task[socket.socket]) -> None:
-    if not one.cancelled() and one.exception() is None:
-        one.result().close()
-
-
-def _alternating(addresses: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """One of each family by turns, in the order given: a family that is broken here costs one moment, not many."""
-    families = dict.fromkeys(address[0] for address in addresses)
-    turns = zip_longest(*([one for one in addresses if one[0] == family] for family in families))
-    return (address for address in chain.from_iterable(turns) if address is not None)
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -9,7 +9,7 @@ import polars as pl
 
 from pipeline.delivery.classifier import Verdict
 from pipeline.holdings import MERGES
-from pipeline.phases import Phase
+from pipeline.phases import MANNERS, Phase
 from pipeline.ports import Durable, Ledger, Notice, World
 from schemas.errors import GuardError, MeterfeedError, StorageError
 from schemas.ledger import MANIFEST_SCHEMA, ChunkRow, Draft, Leaf, State
@@ -36,6 +36,11 @@ class Shipment:
     def may_come_late(self) -> bool:
         """Whether an earlier request with these records got no answer, and they were absent ever since."""
         return self.chunk.reason == ABSENT
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a body that its request needs is not in the spool any more."""
+        return bool(self.records["body"].null_count()) and not MANNERS[self.phase].bodiless
 
 
 @dataclass(frozen=True, slots=True)

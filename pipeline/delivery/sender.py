@@ -181,7 +181,7 @@ class Sender:
         has_canary = MANNERS[phase].batch and size > self.guards.canary
         for shipment in await self._not_sent(run_seq, phase):
             again = partial(self._again, shipment)
-            if has_canary and self._is_first(shipment.chunk, start):
+            if has_canary and _is_first(shipment, start):
                 await self._canary(phase, again, shipment.records)
             else:
                 yield again
@@ -220,13 +220,6 @@ class Sender:
         """Chunks of this run and phase that an earlier start cut and did not send, or not with success."""
         return [self._plan.shipment(chunk) for chunk in await self._waiting(run_seq, phase, State.PLANNED)]
 
-    def _is_first(self, chunk: ChunkRow, start: int) -> bool:
-        """Whether a chunk is the canary of an earlier start that ended before anything was decided of it.
-
-        The plan goes on right after it, so nothing else was cut, and it is whole: of a part, some was decided.
-        """
-        return (chunk.cursor_from, chunk.cursor_to) == (0, start) and chunk.parent_seq is None
-
     async def _waiting(self, run_seq: int, phase: Phase, state: State) -> list[ChunkRow]:
         return await self.durable(
             lambda: list(self.ledger.chunks(states=[state], run_seq=run_seq, phase=phase))
@@ -255,7 +248,7 @@ class Sender:
 
     async def _again(self, shipment: Shipment) -> None:
         """Send a chunk the ledger knows as planned, unless the run is ending or its bodies are lost."""
-        if self._over() or (shipment.records["body"].null_count() and not MANNERS[shipment.phase].bodiless):
+        if self._over() or shipment.is_lost:
             return
         await self._drive(await self.books.intend_again(shipment))
 
@@ -405,6 +398,16 @@ def _raise_what_failed(ended: Iterable[asyncio.Task[None]]) -> None:
             raise failure
 
 
+def _is_first(shipment: Shipment, start: int) -> bool:
+    """Whether it is the canary of an earlier start that ended before anything was decided of it.
+
+    The plan goes on right after it, so nothing else was cut, and it is whole: of a part, some was decided.
+    """
+    chunk = shipment.chunk
+    begun = (chunk.cursor_from, chunk.cursor_to) == (0, start)
+    return begun and chunk.parent_seq is None and not shipment.is_lost
+
+
 def _still_absent(shipment: Shipment) -> str | None:
     """The reason that stays with records whose first request may come late, whatever becomes of a later one."""
     return shipment.chunk.reason if shipment.may_come_late else None
@@ -416,5 +419,7 @@ def _holding(draft: Draft, records: pl.DataFrame) -> Draft:
 
 def _canary_error(sentence: str) -> GuardError:
     return GuardError(
-        sentence, guard="canary", cure="Nothing after it was sent. Compare the plan with what the API asks for."
+        sentence,
+        guard="canary",
+        cure="Nothing after it was sent. Compare the plan with what the API asks for.",
     )

@@ -208,6 +208,15 @@ SCENES: dict[str, Scene] = {
         api({"kind": "dropped", "on": "mutating", "at": [1]}, {"kind": "bad-request", "on": "read"}),
         then=(api(rules={"reject_ids": ["user-00000"]}),),
     ),
+    "one child stays held back and the next one follows": Scene(
+        {Phase.CREATE_USERS: users(3), Phase.CREATE_LOCATIONS: locations(3)},
+        api(
+            {"kind": "dropped", "on": "mutating", "at": [3]},
+            {"kind": "bad-request", "on": "read", "after": 62.0},
+            rules={"reject_ids": ["user-00000"]},
+        ),
+        then=(api(),),
+    ),
     "what was lost comes after the refusal of what was sent again": Scene({Phase.CREATE_USERS: users(1)}, api(*LATE)),
     "a batch that was lost comes after the refusal of its parts": Scene(
         {Phase.CREATE_USERS: users(29)},

@@ -80,6 +80,8 @@ class VirtualBench:
         self.core = Core(self.api, now=self.now, token_lifetime=self.token_lifetime)
         self.transport = InProcessTransport(self.core, latency=self.latency, seed=7)
         self.run_seq: int | None = None
+        # As the ledger holds them, whatever becomes of the plan's files later.
+        self.sizes = {phase: sum(piece.height for piece in self.pieces(phase)) for phase in self.plan}
 
     def now(self) -> float:
         return EPOCH + self.loop.time()
@@ -121,9 +123,8 @@ class VirtualBench:
                 try:
                     left = await sender.recover()
                     if deliver:
-                        sizes = {phase: sum(f.height for f in self.pieces(phase)) for phase in self.plan}
                         partitions = max((len(self.pieces(phase)) for phase in self.plan), default=1)
-                        await sender.deliver(self.run_seq, sizes, partitions)
+                        await sender.deliver(self.run_seq, self.sizes, partitions)
                 except MeterfeedError as caught:
                     error = caught
             account: dict[tuple[str, str, str | None], int] = {}

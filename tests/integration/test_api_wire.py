@@ -528,7 +528,7 @@ def test_a_call_that_is_given_up_while_it_connects_leaves_no_connection_behind(h
                 await asyncio.sleep(0.01)
             pytest.fail(f"cancelled after {steps} steps of the loop, it left a connection open")
 
-    for steps in range(25):
+    for steps in range(40):
         asyncio.run(run(steps))
 
 
