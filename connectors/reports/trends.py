@@ -52,6 +52,11 @@ class Run:
             self.document, "environment"
         )
 
+    @property
+    def order(self) -> tuple[str, str]:
+        """Where it stands among others: two may begin in one second, and the later one has the higher id."""
+        return text_at(self.document, "started_at"), self.run_id
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -99,7 +104,7 @@ def load_runs(runs: Path) -> list[Run]:
         document = load_summary(folder)
         if document is not None:
             found.append(Run(folder.name, document))
-    return sorted(found, key=lambda run: (text_at(run.document, "started_at"), run.run_id, run.folder))
+    return sorted(found, key=lambda run: (run.order, run.folder))
 
 
 def load_summary(folder: Path) -> Document | None:

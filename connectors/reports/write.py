@@ -141,13 +141,11 @@ def write_index(runs: Path) -> Path:
 def earlier_runs(folder: Path, summary: Summary, details: RunDetails) -> list[Document]:
     """Summaries of runs of the same profiles and environment that lie beside a run folder, oldest first."""
     group = (", ".join(details.profiles), summary.environment)
-    ours = (summary.started_at or "~", summary.run_id or "~")  # two runs may begin in one second
+    ours = (summary.started_at or "~", summary.run_id or "~")
     return [
         run.document
         for run in load_runs(folder.parent)
-        if run.group == group
-        and run.folder != folder.name
-        and (text_at(run.document, "started_at"), run.run_id) < ours
+        if run.group == group and run.folder != folder.name and run.order < ours
     ]
 
 

