@@ -47,6 +47,8 @@ SENDING = "sending"
 PLANNED = "planned"
 SUPERSEDED = "superseded"
 HISTORY_RUNS = 20
+SHORTEST_NAME = 8
+"""Hexadecimal digits of a plan that name it, at least."""
 
 
 @asynccontextmanager
@@ -225,17 +227,23 @@ class Session:
         return run, self.ports.shelf.open(run.run_id, fresh=True)
 
     async def take_up(self, name: str) -> tuple[RunRow, RunShelf, Plan, list[GuardCheck]]:
-        """A planned run, by its id or the digest of its plan.
+        """A planned run, by its id, the digest of its plan, or the beginning of a digest.
 
         Raises:
-            GuardError: there is no such plan, it was done, or a newer run changed what it rests on.
+            GuardError: there is no such plan, there are several, or a newer run changed what it rests on.
             StorageError: its spool is gone.
         """
         runs = await self.durable(self.ledger.runs)
-        found = [run for run in runs if name in (run.run_id, run.plan_digest) and run.plan]
+        found = _named(name, [run for run in runs if run.plan])
         if not found:
             raise GuardError(
                 f"There is no plan {name[:40]!r}.", guard="apply", cure="`meterfeed runs` lists them."
+            )
+        if len({run.plan_digest for run in found}) > 1:
+            raise GuardError(
+                f"{len(found)} plans begin with {name[:40]!r}, the newest is {found[0].plan_digest}.",
+                guard="apply",
+                cure="Nothing was sent. Give the whole digest.",
             )
         run = found[0]
         newer = [
@@ -437,6 +445,14 @@ class Session:
         """Nothing was sent yet: somebody who asks the run to end now is obeyed at once."""
         if self.ports.stopping():
             raise InterruptedEarly
+
+
+def _named(name: str, runs: Sequence[RunRow]) -> list[RunRow]:
+    """Runs with this id or plan; else those whose plan begins so, which takes `SHORTEST_NAME` digits at least."""
+    exact = [run for run in runs if name in (run.run_id, run.plan_digest)]
+    if exact or len(name) < SHORTEST_NAME:
+        return exact
+    return [run for run in runs if (run.plan_digest or "").startswith(name)]
 
 
 def _meter_point_keys(identity: Identity, points: Sequence[str]) -> list[int]:

@@ -444,7 +444,7 @@ def _about(summary: Summary, details: RunDetails) -> list[tuple[str, str]]:
         ("Profile", ", ".join(details.profiles)),
         ("Started", words.moment(summary.started_at)),
         ("Ended", words.moment(summary.ended_at)),
-        ("Plan", (details.plan_digest or "")[:16]),
+        ("Plan", details.plan_digest or ""),
     ]
     if details.handovers is not None:
         moved, reported = details.handovers.moved, details.handovers.reported

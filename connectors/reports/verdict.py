@@ -97,7 +97,7 @@ def _next_step(summary: Summary, details: RunDetails) -> str:
 
 def _after_success(summary: Summary, details: RunDetails) -> str:
     if summary.command == "plan" and details.plan_digest:
-        return f"look at the plan, then run `meterfeed apply {details.plan_digest[:16]}`."
+        return f"look at the plan, then run `meterfeed apply {details.plan_digest}`."
     return "nothing to do."
 
 

@@ -23,6 +23,8 @@ from schemas.summary import Artifacts, Summary
 SUMMARY_FILE: Final = "summary.json"
 RUNS_TOLD: Final = 40
 """Values of a figure that a trend shows, the newest."""
+PLAN_DIGITS: Final = 8
+"""Of a plan's digest, in the table: enough for `apply`."""
 PROFILES_TOLD: Final = 12
 """Profiles whose trends are told, the most recently used."""
 
@@ -223,6 +225,7 @@ def _from_ledger(settings: Settings) -> Iterator[dict[str, Any]]:
             "started_at": _utc(row.started_at),
             "ended_at": _utc(row.ended_at),
             "exit_code": row.exit_code,
+            "plan": row.plan_digest,
         }
 
 
@@ -253,6 +256,7 @@ def _line(document: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": document.get("started_at"),
         "ended_at": document.get("ended_at"),
         "exit_code": document.get("exit_code"),
+        "plan": document.get("plan_digest"),
         "rows": read,
         "quarantined_share": set_aside / read if read else None,
         **figures,
@@ -264,7 +268,7 @@ def _utc(seconds: float | None) -> str | None:
 
 
 def _show_runs(summary: Summary) -> None:
-    columns = ("run_id", "command", "exit_code", "rows", "quarantined_share")
+    columns = ("run_id", "command", "exit_code", "plan", "rows", "quarantined_share")
     records = ("created", "updated", "unchanged", "rejected", "in_doubt")
     lines = [
         [_shown(name, line[name]) for name in (*columns, *records)] for line in summary.extra.get("runs", [])
@@ -274,6 +278,7 @@ def _show_runs(summary: Summary) -> None:
             "run",
             "command",
             "exit",
+            "plan",
             "rows",
             "quarantined",
             *(n.replace("_", " ") for n in records),
@@ -314,6 +319,8 @@ def _unusual(measure: Mapping[str, Any]) -> str:
 def _shown(name: str, value: Any) -> Any:
     if name == "quarantined_share":
         return "" if value is None else f"{value:.2%}"
+    if name == "plan":
+        return (value or "")[:PLAN_DIGITS]
     return value
 
 

@@ -44,7 +44,11 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     plan: Annotated[
-        str, typer.Argument(metavar="PLAN", help="The digest of a plan, which approves it, or its run.")
+        str,
+        typer.Argument(
+            metavar="PLAN",
+            help="The digest of a plan, or its first 8 digits or more, which approves it; or its run, which does not.",
+        ),
     ],
     as_json: AsJson = False,
     quiet: Quiet = False,

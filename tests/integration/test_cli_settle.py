@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,43 @@ def test_apply_does_exactly_the_plan_that_was_shown(meterfeed, api, write):
     before = mutating(api)
     again = meterfeed("apply", plan["plan_digest"], "--json").document
     assert (0, 30, before) == (again["exit_code"], again["records"]["user"]["unchanged"], mutating(api))
+
+
+def test_the_command_that_the_page_of_a_plan_says_does_that_plan(meterfeed, api, write):
+    plan = meterfeed("plan", *write("a.csv", portfolio(30)), "--json", **settings_for(api)).document
+    page = (Path(plan["artifacts"]["report"]).parent / "report.txt").read_text(encoding="utf-8")
+    [command] = re.findall("`meterfeed (apply [^`]*)`", page)
+    done = meterfeed(*command.split(), "--json").document
+    assert (0, 30) == (done["exit_code"], done["records"]["user"]["created"])
+
+
+def test_a_guarded_plan_is_let_through_by_the_digits_that_runs_shows_but_not_by_its_run(
+    meterfeed, api, write
+):
+    meterfeed("sync", *write("a.csv", portfolio(400)), "--json", **settings_for(api))
+    stopped = meterfeed("sync", *write("b.csv", portfolio(200)), "--json").document
+    listed = meterfeed("runs", "--json").document["runs"]
+    assert stopped["plan_digest"] == listed[0]["plan"]
+    digits = stopped["plan_digest"][:8]
+    assert digits in meterfeed("runs").out.splitlines()[1]
+    assert 11 == meterfeed("apply", stopped["run_id"], "--json").code
+    assert 11 == meterfeed("apply", digits[:7], "--json").code
+    assert 0 == meterfeed("apply", digits, "--json").code
+
+
+def test_the_beginning_of_two_plans_names_neither(meterfeed, api, write, tmp_path):
+    plans = [
+        meterfeed("plan", *write(name, rows), "--json", **settings_for(api)).document["plan_digest"]
+        for name, rows in (("a.csv", portfolio(3)), ("b.csv", portfolio(4)))
+    ]
+    alike = ["0123456789" + digest[10:] for digest in plans]
+    with sqlite3.connect(tmp_path / "runs" / "ledger.sqlite") as ledger:
+        for digest, before in zip(alike, plans, strict=True):
+            ledger.execute("UPDATE run SET plan_digest = ? WHERE plan_digest = ?", (digest, before))
+    ledger.close()
+    told = meterfeed("apply", "0123456789", "--json").document
+    assert (11, 0) == (told["exit_code"], mutating(api))
+    assert f"2 plans begin with '0123456789', the newest is {alike[1]}." == told["error"]["message"]
 
 
 def test_a_plan_that_was_overtaken_is_stale(meterfeed, api, write):
