@@ -196,6 +196,7 @@ async def _ledger(
         mark_in=settings.data_dir,
         rebuilding=command == "adopt",
         relinking=command == "relink",
+        by=command,
     ) as ledger:
         async with Journal(ledger) as journal:
             yield ledger, journal

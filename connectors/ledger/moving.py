@@ -74,8 +74,8 @@ def move_ledger(
     if sa.engine.make_url(source_url) == sa.engine.make_url(target_url):
         raise SettingsError("The ledger is there already.", cure="Name another place with --to.")
     with ExitStack() as stack:
-        source = stack.enter_context(locked_ledger(source_url))
-        target = stack.enter_context(locked_ledger(target_url))
+        source = stack.enter_context(locked_ledger(source_url, by="ledger move"))
+        target = stack.enter_context(locked_ledger(target_url, by="ledger move"))
         stack.enter_context(storage_trouble())
         place = _without_secrets(target_url)
         if not _was_marked(source, place):

@@ -23,7 +23,7 @@ from connectors.ledger.lock import file_lock, postgres_lock
 from connectors.ledger.mark import CURE as MARK_CURE
 from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
 from connectors.ledger.migrations import copies_of, migrate
-from schemas.errors import BusyError, StorageError
+from schemas.errors import AccountError, BusyError, StorageError
 from schemas.ledger import (
     BUCKETS,
     ChunkRow,
@@ -58,6 +58,7 @@ def open_ledger(
     mark_in: Path | None = None,
     rebuilding: bool = False,
     relinking: bool = False,
+    by: str = "",
 ) -> Iterator[Ledger]:
     """Open the ledger as its one writer: lock, check, create or migrate, fence.
 
@@ -68,6 +69,7 @@ def open_ledger(
         mark_in: folder of the mark that tells an older copy of the ledger from the newest; None: nobody looks.
         rebuilding: an older copy, or none, is all there is: open it, and let the caller say when it can be trusted.
         relinking: the tenant may have another name or address than the ledger knows.
+        by: the command, for whoever finds the lock held.
 
     Raises:
         BusyError: another run holds the lock.
@@ -75,7 +77,7 @@ def open_ledger(
         StorageError: the ledger is damaged, newer than this program, older than it was, or cannot be written.
     """
     with ExitStack() as stack:
-        ledger = stack.enter_context(locked_ledger(url))
+        ledger = stack.enter_context(locked_ledger(url, by=by))
         ledger.mark = None if mark_in is None else place_of(mark_in, identity)
         ledger.identity = identity
         with storage_trouble():
@@ -92,8 +94,8 @@ def open_ledger(
 
 
 @contextmanager
-def locked_ledger(url: str) -> Iterator[Ledger]:
-    """The database of a ledger under its lock; nothing of it is looked at yet."""
+def locked_ledger(url: str, *, by: str = "") -> Iterator[Ledger]:
+    """The database of a ledger under its lock, which says `by` whom; nothing of it is looked at yet."""
     with ExitStack() as stack:
         path = file_of(url)
         if path is not None:
@@ -103,13 +105,13 @@ def locked_ledger(url: str) -> Iterator[Ledger]:
                 raise StorageError(
                     f"The folder of {path.name} cannot be made: {error.strerror}.", cure=WHERE
                 ) from error
-            stack.enter_context(file_lock(path.with_name(path.name + ".lock")))
+            stack.enter_context(file_lock(path.with_name(path.name + ".lock"), by=by))
             _own(path)
         with storage_trouble():
             engine = engine_for(url)
             stack.callback(engine.dispose)
             if path is None:
-                stack.enter_context(postgres_lock(engine))
+                stack.enter_context(postgres_lock(engine, by=by))
         yield Ledger(engine, path=path)
 
 
@@ -211,7 +213,10 @@ def storage_trouble() -> Iterator[None]:
             cure="Free space or repair the storage, then run `meterfeed resume`.",
         ) from error
     except SQLAlchemyError as error:
-        raise StorageError(f"The ledger could not be used: {type(error).__name__}.") from error
+        raise StorageError(
+            f"The ledger could not be used: {type(error).__name__}.",
+            cure="Run `meterfeed resume`; if it stays so, put the newest backup back: docs/ledger.md.",
+        ) from error
 
 
 @dataclass(slots=True)
@@ -525,7 +530,7 @@ class Ledger:
         with self._transaction() as connection:
             parent = self._chunk(connection, chunk_seq)
             if sum(leaf.manifest.height for leaf in leaves) != parent.n:
-                raise StorageError("A split would lose or invent records; refused.")
+                raise AccountError("A split would lose or invent records; refused.")
             self._end_attempt(connection, chunk_seq, now, status, verdict, requests)
             connection.execute(q.SPLIT_CHUNK, {"of_chunk": chunk_seq, "at": now, "by": self.fence})
             return [

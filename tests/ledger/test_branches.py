@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
+import os
+import socket
 import threading
 from dataclasses import replace
 from io import BytesIO
@@ -85,14 +88,58 @@ def test_a_lock_file_that_cannot_be_made_is_storage_trouble(tmp_path):
         raise AssertionError("it is held by nobody")
 
 
+def refusal_of(path) -> str:
+    with pytest.raises(BusyError) as busy, lock.file_lock(path):
+        raise AssertionError("two hold it")
+    return busy.value.message
+
+
+def test_a_lock_says_which_command_holds_it_and_not_who_held_it_before(tmp_path):
+    path = tmp_path / "ledger.lock"
+    with lock.file_lock(path, by="a command with a much longer name"):
+        pass
+    with lock.file_lock(path, by="adopt"):
+        ours = f"process {os.getpid()} on {socket.gethostname()}"
+        assert f"Another run holds the lock of this ledger: meterfeed adopt, {ours}." == refusal_of(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"", "ledger."),
+        (b"\x1b[31mroot\n\xff", "ledger: root \ufffd."),
+        (b"x" * 4000, f"ledger: {'x' * 126}."),
+    ],
+)
+def test_whatever_stands_in_a_lock_file_is_told_on_one_short_line(written, shown, tmp_path):
+    path = tmp_path / "ledger.lock"
+    with lock.file_lock(path):
+        path.write_bytes(written)
+        assert f"Another run holds the lock of this {shown}" == refusal_of(path)
+
+
+def test_a_lock_holds_where_its_name_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.lock"
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(lock.os, "pwrite", full)
+    with lock.file_lock(path, by="sync"):
+        assert "Another run holds the lock of this ledger." == refusal_of(path)
+
+
 def test_a_lock_of_postgresql_is_let_go_at_once_and_said_to_be_held_before(postgres_url):
     first, second = sa.create_engine(postgres_url), sa.create_engine(postgres_url)
-    with lock.postgres_lock(first), pytest.raises(BusyError) as busy, lock.postgres_lock(second):
+    with (
+        lock.postgres_lock(first, by="reconcile"),
+        pytest.raises(BusyError) as busy,
+        lock.postgres_lock(second),
+    ):
         pytest.fail("two hold it")
-    assert (
-        "Another run holds the lock of this ledger.",
-        "Wait for it to end, or find it with `meterfeed runs`; a killed run releases its lock by itself.",
-    ) == (busy.value.message, busy.value.cure)
+    ours = f"process {os.getpid()} on {socket.gethostname()}"
+    assert f"Another run holds the lock of this ledger: meterfeed reconcile, {ours}." == busy.value.message
+    assert "`reconcile` and `adopt` hold the lock too" in busy.value.cure
     with lock.postgres_lock(second):  # the first connection lives on, among those kept for later
         pass
     with lock.postgres_lock(first) as connection:
@@ -148,7 +195,10 @@ def test_a_database_without_a_version_is_no_ledger(ledger):
 
 
 def test_any_other_trouble_of_the_library_is_storage_trouble_without_its_words():
-    with pytest.raises(StorageError, match=r"could not be used: CompileError\.$"), storage_trouble():
+    with (
+        pytest.raises(StorageError, match=r"used: CompileError\. Run `meterfeed resume`"),
+        storage_trouble(),
+    ):
         raise sa.exc.CompileError("kanari")
 
 

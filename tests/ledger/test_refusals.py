@@ -5,6 +5,8 @@ Whoever reads it has a run that stands still, and does what the cure says; so a 
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from connectors.ledger.migrations import _copy, migrate
 from connectors.ledger.moving import move_ledger
 from connectors.ledger.opening import ARRIVING, MOVED, put_meta
 from connectors.ledger.store import storage_trouble
-from schemas.errors import BusyError, MeterfeedError, SettingsError, StorageError
+from schemas.errors import AccountError, BusyError, MeterfeedError, SettingsError, StorageError
 from schemas.ledger import FormerKey, Leaf, State
 from tests.ledger.conftest import IDENTITY, begun, draft, manifest
 
@@ -343,8 +345,11 @@ REFUSALS: dict[Callable[[Here], None], tuple[type[MeterfeedError], str, str]] = 
     ),
     busy: (
         BusyError,
-        "Another run holds the lock of this ledger.",
-        "Wait for it to end, or find it with `meterfeed runs`; a killed run releases its lock by itself.",
+        f"Another run holds the lock of this ledger: meterfeed, process {os.getpid()} on {socket.gethostname()}.",
+        (
+            "Wait for it to end: `reconcile` and `adopt` hold the lock too, and take hours over many users. "
+            "A killed process releases it by itself."
+        ),
     ),
     lock_in_the_way: (
         StorageError,
@@ -368,7 +373,7 @@ REFUSALS: dict[Callable[[Here], None], tuple[type[MeterfeedError], str, str]] = 
         "Another run has taken over the ledger while this one had lost its lock (stale fence).",
         "Run `meterfeed resume`.",
     ),
-    split_that_loses: (StorageError, "A split would lose or invent records; refused.", ""),
+    split_that_loses: (AccountError, "A split would lose or invent records; refused.", ""),
     page_is_damaged: (
         StorageError,
         "The ledger holds a page that cannot be read.",
