@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from connectors.exports.places import find_places
-from flows.conduct_flow import FINE, carried_out, run_name, told
+from flows.conduct_flow import FINE, carried_out, environment_for, run_name, told
 from flows.endings import ending
 from pipeline.ending import together
 from schemas.errors import MeterfeedError
@@ -42,16 +42,17 @@ async def load(
 
 @flow(name="meterfeed-backfill", flow_run_name=run_name, retries=0, persist_result=False)
 async def backfill(
-    exports: list[str], profiles: list[str], environment: str = "sandbox", account: str | None = None
+    exports: list[str], profiles: list[str], environment: str | None = None, account: str | None = None
 ) -> State[Any]:
     """Load many exports in order, one at a time, as `meterfeed backfill` does; run it again to go on.
 
     Args:
         exports: paths, globs or URLs, reachable from the worker.
         profiles: paths, or names under data/profiles; each export is read by the first that fits.
-        environment: sandbox or production.
+        environment: sandbox or production; what METERFEED_ENVIRONMENT says, if left out.
         account: name of a `MeterfeedAccount` block that overlays the worker's environment.
     """
+    environment = environment_for(environment)
     try:
         places = [place.url for place in find_places(exports)]
     except MeterfeedError as error:

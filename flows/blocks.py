@@ -13,7 +13,7 @@ from typing import Final
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from flows.settings import PREFIX, Secret, Settings
+from flows.settings import PREFIX, Secret, Settings, default_ledger
 from schemas.errors import SettingsError
 
 
@@ -68,7 +68,16 @@ async def environment_of(account: str | None, environ: Mapping[str, str]) -> dic
 
 async def save_account(name: str, settings: Settings) -> None:
     """Store what these settings say of the tenant, replacing an older block of the same name."""
-    block = MeterfeedAccount(
+    await account_of(settings).asave(name, overwrite=True)
+
+
+def account_of(settings: Settings) -> MeterfeedAccount:
+    """What these settings say of the tenant.
+
+    The ledger in the data directory is this machine's own: a worker has it where *its* data directory is.
+    """
+    named = None if settings.ledger == default_ledger(settings.data_dir) else settings.ledger
+    return MeterfeedAccount(
         base_url=settings.base_url,
         token_url=settings.token_url,
         client_id=_hidden(settings.client_id),
@@ -77,9 +86,8 @@ async def save_account(name: str, settings: Settings) -> None:
         id_key_previous=_hidden(
             "\n".join(key.get_secret_value() for key in settings.id_key_previous) or None
         ),
-        ledger=_hidden(settings.ledger),
+        ledger=_hidden(named),
     )
-    await block.asave(name, overwrite=True)
 
 
 def _hidden(value: str | Secret | None) -> SecretStr | None:

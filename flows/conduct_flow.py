@@ -32,12 +32,13 @@ from flows.artifact import summary_markdown
 from flows.blocks import environment_of
 from flows.endings import ending
 from flows.progress import Progress
-from flows.settings import Needs, Settings, load_settings
+from flows.settings import DEFAULTS, PREFIX, Needs, Settings, load_settings
 from schemas.masking import printable
 from schemas.outcomes import Exit
 from schemas.summary import Summary
 
 FINE: Final = (Exit.OK, Exit.DONE_WITH_REJECTS)
+ENVIRONMENT: Final = f"{PREFIX}ENVIRONMENT"
 PROGRESS_SECONDS: Final = 2.0
 Stopping = Callable[[], Exit | None]
 Work = Callable[[Settings, Progress, Stopping], Coroutine[Any, Any, Summary]]
@@ -56,7 +57,7 @@ async def carried_out(
 
     Args:
         command: its name.
-        environment: sandbox or production; wins over the worker's own setting.
+        environment: sandbox or production, as `environment_for` gives it.
         account: name of a block that overlays the worker's environment.
         needs: which settings must be there.
         files: which of how many files this is, and since when, for the progress.
@@ -77,7 +78,7 @@ async def conducted(
 ) -> Summary:
     """Run `work` in a thread; whatever happens becomes a summary, as on the command line."""
     try:
-        environ = await environment_of(account, {**os.environ, "METERFEED_ENVIRONMENT": environment})
+        environ = await environment_of(account, {**os.environ, ENVIRONMENT: environment})
         settings = load_settings(environ, needs=needs)
     except Exception as error:  # noqa: BLE001  # as in flows/conduct.py: every ending becomes a summary
         return ending(error, command=command, environment=environment)
@@ -193,11 +194,16 @@ async def name_after(summary: Summary, profiles: list[str]) -> None:
                 await client.update_flow_run(runtime.flow_run.id, name=name)
 
 
+def environment_for(asked: str | None) -> str:
+    """The environment a flow was asked for, else the one METERFEED_ENVIRONMENT names here; sandbox without both."""
+    return asked or os.environ.get(ENVIRONMENT, "").strip() or str(DEFAULTS["environment"])
+
+
 def run_name() -> str:
     """The name of a run while it goes on: the flow and its profile."""
     parameters = runtime.flow_run.parameters
     flow = str(runtime.flow_run.flow_name or "").removeprefix("meterfeed-")
-    return f"{flow}-{short(parameters.get('profiles') or [parameters.get('environment', '')])}"
+    return f"{flow}-{short(parameters.get('profiles') or [environment_for(parameters.get('environment'))])}"
 
 
 def short(profiles: list[str]) -> str:

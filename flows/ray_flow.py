@@ -20,7 +20,7 @@ from prefect_ray import RayTaskRunner
 from prefect_ray.task_runners import PrefectRayFuture
 
 from flows.blocks import environment_of
-from flows.conduct_flow import carried_out, name_after, run_name, told
+from flows.conduct_flow import carried_out, environment_for, name_after, run_name, told
 from flows.settings import Settings, load_settings
 from flows.sync_flow import load
 from schemas.errors import MeterfeedError
@@ -59,7 +59,7 @@ def send_partition(partition: int, environment: str, account: str | None) -> dic
 async def sync(
     profiles: list[str],
     exports: list[str],
-    environment: str = "sandbox",
+    environment: str | None = None,
     approve: str | None = None,
     account: str | None = None,
 ) -> State[Any]:
@@ -71,10 +71,11 @@ async def sync(
     Args:
         profiles: paths, or names under data/profiles.
         exports: paths, globs or URLs; all of them are one run.
-        environment: sandbox or production.
+        environment: sandbox or production; what METERFEED_ENVIRONMENT says, if left out.
         approve: digest of a plan a person let through its guards.
         account: name of a `MeterfeedAccount` block that overlays the workers' environment.
     """
+    environment = environment_for(environment)
     loading = asyncio.create_task(load(exports, profiles, environment, approve, account))
     try:
         await _spread(loading, environment, account)

@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from flows.conduct_flow import carried_out, run_name, told
+from flows.conduct_flow import carried_out, environment_for, run_name, told
 from schemas.summary import Summary
 
 Users = Literal["all", "touched", "sample"]
@@ -26,7 +26,7 @@ async def compare(users: str, profiles: list[str], environment: str, account: st
 async def reconcile(
     users: Users = "touched",
     profiles: list[str] | None = None,
-    environment: str = "sandbox",
+    environment: str | None = None,
     account: str | None = None,
 ) -> State[Any]:
     """Read back and compare, as `meterfeed reconcile` does.
@@ -34,7 +34,7 @@ async def reconcile(
     Args:
         users: which to read back.
         profiles: how ids are made.
-        environment: sandbox or production.
+        environment: sandbox or production; what METERFEED_ENVIRONMENT says, if left out.
         account: name of a `MeterfeedAccount` block that overlays the worker's environment.
     """
-    return await told(await compare(users, profiles or [], environment, account))
+    return await told(await compare(users, profiles or [], environment_for(environment), account))

@@ -308,6 +308,11 @@ def default_data_dir() -> Path:
     return root / "data" / "runs"
 
 
+def default_ledger(data_dir: object) -> Secret:
+    """The ledger where none is named: a file in the data directory."""
+    return Secret(f"sqlite:///{data_dir}/ledger.sqlite")
+
+
 def load_settings(environ: Mapping[str, str] | None = None, *, needs: Needs = Needs.API) -> Settings:
     """Read every `METERFEED_*` variable.
 
@@ -383,7 +388,7 @@ def _settings(values: Mapping[str, object]) -> Settings:
         **dict.fromkeys(setting.field for setting in SPEC),
         **DEFAULTS,
         "data_dir": data_dir,
-        "ledger": Secret(f"sqlite:///{data_dir}/ledger.sqlite"),
+        "ledger": default_ledger(data_dir),
         **values,
     }
     return Settings(**chosen)  # type: ignore[arg-type]  # each parser returns its field's type

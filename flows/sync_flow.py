@@ -22,6 +22,7 @@ from flows.conduct_flow import (
     Stopping,
     carried_out,
     conducted,
+    environment_for,
     name_after,
     report,
     run_name,
@@ -81,7 +82,7 @@ async def apply(digest: str, environment: str, account: str | None) -> Summary:
 async def sync(
     profiles: list[str],
     exports: list[str] | None = None,
-    environment: str = "sandbox",
+    environment: str | None = None,
     approve: str | None = None,
     inbox: str | None = None,
     approval_hours: float = 0.0,
@@ -92,7 +93,7 @@ async def sync(
     Args:
         profiles: paths, or names under data/profiles.
         exports: paths, globs or URLs, reachable from the worker; all of them are one run.
-        environment: sandbox or production.
+        environment: sandbox or production; what METERFEED_ENVIRONMENT says, if left out.
         approve: digest of a plan a person let through its guards.
         inbox: instead of exports, a folder or prefix: each new file is a run of its own, in order of the names.
         approval_hours: how long a plan stopped by a guard waits for a person; 0: it fails at once.
@@ -101,6 +102,7 @@ async def sync(
     Returns:
         Completed for exit codes 0 and 10, else Failed; the verdict is its message.
     """
+    environment = environment_for(environment)
     if bool(exports) == bool(inbox):
         return await told(usage_ending("Give either exports or an inbox.", command="sync"))
     if inbox:

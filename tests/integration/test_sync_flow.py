@@ -143,8 +143,11 @@ def test_quality_reconcile_and_purge_run_as_flows(
     prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
 ):
     export = export_of(tmp_path / "kunder-1.csv")
-    judged = prefect.run("quality", {"data_dir": settings["data_dir"]}, exports=[export], profiles=[PROFILE])
-    assert (judged["name"], api.effects()) == ("Completed", [])
+    bare = {"data_dir": settings["data_dir"], "environment": "production"}
+    for asked, said in (({}, "production"), ({"environment": "sandbox"}, "sandbox")):
+        judged = prefect.run("quality", bare, exports=[export], profiles=[PROFILE], **asked)
+        assert (judged["name"], api.effects()) == ("Completed", [])
+        assert f"Exit code 0, {said}." in prefect.artifact("meterfeed-quality", judged["flow_run"])
     prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
     assert prefect.run("reconcile", settings, users="all", profiles=[PROFILE])["name"] == "Completed"
     api.core.reset()
@@ -218,10 +221,12 @@ def test_an_account_block_stands_in_for_the_environment_and_shows_no_secret(
         timeout=300,
     )
     assert saved.returncode == 0, saved.stdout + saved.stderr
-    bare = {"data_dir": settings["data_dir"], "settle": "0.2"}
+    elsewhere = tmp_path / "elsewhere"  # a worker has its data directory, and so its ledger, where it likes
+    bare = {"data_dir": str(elsewhere), "settle": "0.2"}
     export = export_of(tmp_path / "kunder-1.csv")
     done = prefect.run("sync", bare, exports=[export], profiles=[PROFILE], account="nordkraft")
     assert done["name"] == "Completed", done
+    assert [True, False] == [(one / "ledger.sqlite").exists() for one in (elsewhere, tmp_path / "runs")]
     assert len(api.state()["users"]) > 0
     stranger = prefect.run("sync", bare, exports=[export], profiles=[PROFILE], account="nobody")
     assert (stranger["name"], "no such account block" in stranger["message"]) == ("Settings", True)

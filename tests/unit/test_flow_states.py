@@ -1,6 +1,6 @@
 import pytest
 
-from flows.conduct_flow import state_of
+from flows.conduct_flow import environment_for, state_of
 from flows.endings import ending
 from flows.progress import Progress
 from pipeline.ports import Notice
@@ -57,6 +57,25 @@ def test_one_new_file_among_old_ones_is_new():
 
 def test_trouble_is_never_called_a_quiet_night():
     assert state_of(summary(Exit.IN_DOUBT, extra={"already_done": "x"})).name == "In doubt"
+
+
+@pytest.mark.parametrize(
+    ("worker", "asked", "expected"),
+    [
+        (None, None, "sandbox"),
+        ("", None, "sandbox"),
+        (" production ", None, "production"),
+        ("production", "sandbox", "sandbox"),
+        ("sandbox", "production", "production"),
+    ],
+)
+def test_a_flow_is_for_the_environment_of_its_worker_unless_asked_otherwise(
+    monkeypatch, worker, asked, expected
+):
+    monkeypatch.delenv("METERFEED_ENVIRONMENT", raising=False)
+    if worker is not None:
+        monkeypatch.setenv("METERFEED_ENVIRONMENT", worker)
+    assert expected == environment_for(asked)
 
 
 def test_progress_says_what_is_known():

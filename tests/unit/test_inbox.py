@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from connectors.ledger import open_ledger
-from flows.blocks import MeterfeedAccount, overlaid
+from flows.blocks import MeterfeedAccount, account_of, overlaid
 from flows.inbox import look_into
 from flows.settings import Needs, Secret, load_settings
 from schemas.errors import SettingsError
@@ -113,3 +113,15 @@ def test_a_block_overlays_the_environment_and_takes_out_the_file_beside_it():
 def test_a_block_shows_no_secret():
     account = MeterfeedAccount(client_secret="canary", id_key="canary", client_id="canary", ledger="canary")
     assert "canary" not in repr(account) + str(account)
+
+
+def test_an_account_names_a_ledger_only_where_one_is_named(tmp_path):
+    """The file in the data directory is this machine's own, and would win over what the worker says."""
+    bare = {"METERFEED_DATA_DIR": str(tmp_path), "METERFEED_BASE_URL": "https://api.example.org"}
+    ours = account_of(load_settings(bare, needs=Needs.NOTHING))
+    assert ("https://api.example.org", None) == (ours.base_url, ours.ledger)
+    url = "postgresql://meterfeed@db.example.org/nordkraft"
+    (tmp_path / "url").write_text(url + "\n")
+    for named in ({"METERFEED_LEDGER": url}, {"METERFEED_LEDGER_FILE": str(tmp_path / "url")}):
+        ledger = account_of(load_settings({**bare, **named}, needs=Needs.NOTHING)).ledger
+        assert url == ledger.get_secret_value()

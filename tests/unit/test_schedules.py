@@ -41,6 +41,12 @@ def test_a_schedule_may_set_what_the_flow_takes(flow):
     assert TAKES[flow] <= set(flow_of(flow).parameters.properties)
 
 
+@pytest.mark.parametrize("flow", sorted(ENTRYPOINTS))
+def test_no_flow_and_no_timetable_of_ours_decides_the_environment_for_the_worker(flow):
+    assert flow_of(flow).parameters.properties["environment"]["default"] is None
+    assert not any("environment" in one.parameters for one in SCHEDULES.values())
+
+
 def test_times_are_those_of_oslo_unless_said_otherwise(tmp_path):
     assert written(tmp_path, 'flow = "purge"\ncron = "0 5 * * *"').timezone == "Europe/Oslo"
     abroad = 'flow = "purge"\ncron = "0 5 * * *"\ntimezone = "Europe/Helsinki"'
