@@ -94,4 +94,7 @@ def _collected(table: pl.LazyFrame, folder: Path) -> pl.DataFrame:
     try:
         return table.collect()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"A table in {folder.name} cannot be read ({type(error).__name__}).") from None
+        raise StorageError(
+            f"A table in {folder.name} cannot be read ({type(error).__name__}).",
+            cure="Put that folder of METERFEED_DATA_DIR back from a backup, or move it away: the rest is then told.",
+        ) from None

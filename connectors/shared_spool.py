@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from connectors.spool import FORMAT, MANIFEST, Spool, SpoolFile, together
-from schemas.errors import SettingsError, StorageError
+from schemas.errors import AccountError, SettingsError, StorageError
 
 CURE: Final = "Check METERFEED_SHARED, its credentials and the network, then run `meterfeed resume`."
 
@@ -141,7 +141,10 @@ class SharedSpool:
         with _told(folder.name):
             manifest = json.loads(folder.system.cat_file(f"{folder.path}/{MANIFEST}"))
         if manifest["format"] != FORMAT:
-            raise StorageError(f"The shared spool of {folder.name} was written by another version.")
+            raise StorageError(
+                f"The shared spool of {folder.name} was written by another version.",
+                cure="Install the same version of meterfeed on every machine, then run `meterfeed resume`.",
+            )
         tables = {name: [SpoolFile(**file) for file in files] for name, files in manifest["tables"].items()}
         return cls(folder, manifest["partitions"], manifest["facts"], tables)
 
@@ -163,15 +166,15 @@ class SharedSpool:
 
     def append(self, table: str, rows: pl.DataFrame) -> None:
         """Refused: a shared spool is only read."""
-        raise StorageError(f"Nothing is added to a shared spool ({table}, {rows.height} rows).")
+        raise AccountError(f"Nothing is added to a shared spool ({table}, {rows.height} rows).")
 
     def finish(self, facts: Mapping[str, Any] | None = None) -> None:
         """Refused: a shared spool is only read."""
-        raise StorageError(f"A shared spool is finished already ({len(facts or {})} facts).")
+        raise AccountError(f"A shared spool is finished already ({len(facts or {})} facts).")
 
     def drop(self, table: str) -> None:
         """Refused: a shared spool is only read."""
-        raise StorageError(f"Nothing is taken out of a shared spool ({table}).")
+        raise AccountError(f"Nothing is taken out of a shared spool ({table}).")
 
     def close(self) -> None:
         """Nothing is held open; the spool stays."""

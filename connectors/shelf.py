@@ -48,7 +48,9 @@ class FileShelf:
             name = f"{label}-{stamp}-{number}"
             with suppress(FileExistsError):  # of another, who may have begun in this very moment
                 return FileRunShelf(name, RunFolder.create(self.data_dir, name, new=True), self.shared)
-        raise StorageError(f"{self.data_dir.name} holds too many folders of one second.")
+        raise StorageError(
+            f"{self.data_dir.name} holds too many folders of one second.", cure="Start the command again."
+        )
 
     def open(self, run_id: str, *, fresh: bool = False) -> FileRunShelf:
         """The folder of a run; `fresh` makes it."""

@@ -59,9 +59,15 @@ def entry_of(error: BaseException) -> ErrorEntry | None:
     if isinstance(error, OSError) and exit_code == Exit.STORAGE:
         reason = os.strerror(error.errno or 0)
         return ErrorEntry(
-            "StorageError", f"A file could not be read or written: {reason}.", "Free space or rights."
+            "StorageError",
+            f"A file could not be read or written: {reason}.",
+            "Make room, or let the user of this process write in METERFEED_DATA_DIR; then run `meterfeed resume`.",
         )
-    return ErrorEntry(type(error).__name__, "Unexpected error.", "The log file names the place in the code.")
+    return ErrorEntry(
+        type(error).__name__,
+        "Unexpected error.",
+        "`meterfeed.jsonl` in METERFEED_DATA_DIR names the place in the code; keep it, and the run folder.",
+    )
 
 
 def verdict_of(error: BaseException) -> str:

@@ -188,5 +188,5 @@ def refuse_an_old_removal(run: RunRow, plan: Plan, now: float) -> None:
         raise GuardError(
             f"The plan of {run.run_id} removes records and is older than {APPROVAL_HOURS:.0f} hours.",
             guard="stale",
-            cure="Plan again: what vanished may be back.",
+            cure="What vanished may be back. Plan again: `meterfeed plan EXPORT --profile PROFILE --delete-vanished`.",
         )

@@ -257,7 +257,7 @@ class Session:
             raise GuardError(
                 f"The plan of {run.run_id} is stale: {newer[0].run_id} has sent since.",
                 guard="stale",
-                cure="Plan again.",
+                cure="Plan again: `meterfeed plan EXPORT --profile PROFILE`.",
             )
         kept = json.loads(run.plan or "{}")
         checks = [GuardCheck(**check) for check in kept["guards"]]

@@ -120,7 +120,9 @@ async def _see_through(worker: Worker, session: Session) -> MeterfeedError | Non
     while True:
         standing = await worker.crew.durable(worker.crew.ledger.standing)
         if standing is None:
-            return ApiUnavailable("The partitions of this run are not on offer any more.")
+            return ApiUnavailable(
+                "The partitions of this run are not on offer any more.", cure="Run `meterfeed resume`."
+            )
         if standing.done > seen:
             seen = standing.done
             await session.durable(session.ledger.absorb, MERGES, at_least=ABSORB_EVERY)

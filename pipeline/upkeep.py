@@ -220,9 +220,14 @@ async def _remove_user(session: Session, user: str) -> None:
     if found is Found.ABSENT:
         return
     if found is Found.UNKNOWN:
-        raise ApiUnavailable("Whether the user is gone could not be read.", cure="Run it again.")
+        raise ApiUnavailable(
+            "Whether the user is gone could not be read.",
+            cure="Run `meterfeed erase` again when the API answers.",
+        )
     raise GuardError(
-        f"The API did not remove the user ({verdict.reason}).", guard="erase", cure="Run it again."
+        f"The API did not remove the user ({verdict.reason}).",
+        guard="erase",
+        cure="Run `meterfeed erase` again; if it is refused again, ask the vendor why.",
     )
 
 

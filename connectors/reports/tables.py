@@ -168,6 +168,15 @@ def writing_table(folder: RunFolder, table: Table) -> Iterator[TableWriter]:
         yield TableWriter(table, parquet, schema)
 
 
+def cannot_read(file: str, error: Exception) -> StorageError:
+    """A table of a run that we wrote, and that cannot be read."""
+    return StorageError(
+        f"Cannot read {file} ({type(error).__name__}).",
+        cure="Look after the disk of METERFEED_DATA_DIR, then run `meterfeed resume`. For the page of an old run, put "
+        "its folder back from a backup: what was sent is in the ledger in any case.",
+    )
+
+
 def write_csv_copy(folder: RunFolder, table: Table) -> int:
     """Copy a table of the run to CSV for spreadsheets and return the number of its rows.
 
@@ -207,7 +216,7 @@ def _first_what_needs_somebody(source: BinaryIO, table: Table) -> Iterator[pl.Da
                 rows = pl.DataFrame(batch)
                 yield rows if wanted is None else rows.filter(wanted)
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"Cannot read {table.file} ({type(error).__name__}).") from None
+        raise cannot_read(table.file, error) from None
 
 
 def _inert(column: str) -> pl.Expr:

@@ -19,7 +19,7 @@ from connectors.reports.index_page import index_page
 from connectors.reports.plain import junit_report, text_report
 from connectors.reports.quality_page import quality_page
 from connectors.reports.reconciliation import FILES, report_page
-from connectors.reports.tables import OUTCOMES, REMOVAL, VIOLATIONS, Table, write_csv_copy
+from connectors.reports.tables import OUTCOMES, REMOVAL, VIOLATIONS, Table, cannot_read, write_csv_copy
 from connectors.reports.trends import load_runs, load_summary
 from schemas.details import RunDetails
 from schemas.errors import AccountError, StorageError
@@ -111,7 +111,10 @@ def rebuild_reports(folder: Path) -> Artifacts:
     try:
         summary, details, quality = read_summary(document)
     except (msgspec.MsgspecError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise StorageError(f"summary.json in {folder.name} is damaged ({type(error).__name__}).") from None
+        raise StorageError(
+            f"summary.json in {folder.name} is damaged ({type(error).__name__}).",
+            cure="Put the folder back from a backup; what was sent is in the ledger in any case.",
+        ) from None
     beside = {run.run_id: run.document for run in load_runs(folder.parent)}
     comparison = Comparison(
         previous=beside.get(text_at(document, "compared_with", "previous")),
@@ -286,7 +289,7 @@ def _grouped(path: Path, *columns: str, which: pl.Expr | None = None) -> Counts:
         lines = pl.scan_parquet(path)
         found = (lines if which is None else lines.filter(which)).group_by(*columns).len().collect()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"Cannot read {path.name} ({type(error).__name__}).") from None
+        raise cannot_read(path.name, error) from None
     return {tuple(names): count for *names, count in found.iter_rows()}
 
 

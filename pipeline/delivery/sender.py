@@ -421,5 +421,6 @@ def _canary_error(sentence: str) -> GuardError:
     return GuardError(
         sentence,
         guard="canary",
-        cure="Nothing after it was sent. Compare the plan with what the API asks for.",
+        cure="Nothing after it was sent; report.html shows what the API said. Mended at the API: `meterfeed resume`. "
+        "Wrong in the export or the profile: mend it there and load the export again.",
     )

@@ -64,6 +64,17 @@ def test_the_text_of_an_error_that_is_not_ours_is_not_repeated(error):
     assert "canary" not in str(ending(error, command="sync").to_json())
 
 
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, "x"), "METERFEED_DATA_DIR"),
+        (ValueError("x"), "`meterfeed.jsonl` in METERFEED_DATA_DIR"),
+    ],
+)
+def test_an_error_that_is_not_ours_says_where_to_look(error, named):
+    assert named in entry_of(error).cure
+
+
 def test_an_interruption_is_no_error():
     assert entry_of(Interrupted(Signals.SIGTERM)) is None
 
