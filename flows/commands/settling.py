@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("meterfeed apply 3f1c0a9be2d47788a1b2c3d4e5f60718"))(apply)
     app.command(epilog=example("meterfeed resume", "meterfeed resume 20260101-0003"))(resume)
     app.command(epilog=example("meterfeed backfill 'exports/kunder-*.csv' --profile nordkraft"))(backfill)
-    app.command(epilog=example("meterfeed adopt --profile nordkraft"))(adopt)
+    app.command(epilog=example("meterfeed adopt", "meterfeed adopt --profile nordkraft"))(adopt)
     app.command(
         epilog=example("meterfeed reconcile --users all", "meterfeed reconcile --users sample --rate 20")
     )(reconcile)
@@ -73,12 +73,28 @@ def backfill(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet
     _settle("backfill", as_json=as_json, quiet=quiet, exports=exports, profiles=profile)
 
 
-def adopt(profile: Profiles, afresh: Afresh = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def adopt(
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="PROFILE",
+            help="The one profile that names all the API holds: its full exports may remove what they do not name. "
+            "Without it, nothing of it is removed for not being named.",
+        ),
+    ] = None,
+    afresh: Afresh = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Build the ledger from what the API holds: for a filled tenant, or a lost ledger. Reads only.
 
     Run it again after it was killed: it goes on where it was.
     """
-    _settle("adopt", as_json=as_json, quiet=quiet, profiles=profile, afresh=afresh)
+    if profile and len(profile) > 1:
+        raise typer.BadParameter("the API does not say which profile a record is of: give one, or none")
+    _settle("adopt", as_json=as_json, quiet=quiet, profiles=profile or [], afresh=afresh)
 
 
 def reconcile(

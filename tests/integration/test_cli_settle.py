@@ -246,6 +246,27 @@ def test_a_backfill_loads_in_order_and_skips_what_is_done(meterfeed, api, write,
     assert before == mutating(api)
 
 
+@pytest.mark.parametrize(("named", "missing"), [(False, {}), (True, {"user": 1, "location": 1})])
+def test_what_is_adopted_for_no_profile_is_known_and_nobody_misses_it(
+    meterfeed, api, write, tmp_path, named, missing
+):
+    arguments = write("a.csv", portfolio(40))
+    meterfeed("sync", *arguments, "--json", **settings_for(api))
+    for path in (tmp_path / "runs").glob("ledger*"):
+        path.unlink()
+    adopted = meterfeed("adopt", *(arguments[1:] if named else ()), "--json").document
+    assert (0, 40) == (adopted["exit_code"], adopted["adopted"]["location"])
+    plan = meterfeed("plan", *write("b.csv", portfolio(39)), "--json").document
+    assert (0, 39) == (plan["exit_code"], plan["records"]["location"]["unchanged"])
+    assert missing == {kind: one["missing"] for kind, one in plan["vanished"]["kinds"].items()}
+
+
+def test_adopt_takes_one_profile_at_most(meterfeed, write):
+    both = [*write("a.csv", [])[1:], *write("b.csv", [], profile="q")[1:]]
+    told = meterfeed("adopt", *both, "--json")
+    assert (2, True) == (told.code, "give one, or none" in told.document["error"]["message"])
+
+
 def test_a_lost_ledger_is_rebuilt_from_what_the_api_holds(meterfeed, api, write, tmp_path):
     arguments = write("a.csv", portfolio(40))
     meterfeed("sync", *arguments, "--json", **settings_for(api))
