@@ -46,7 +46,7 @@ from sandbox.exchange import Answer, Call, Delivery
 from sandbox.mangle import MANGLERS, mangle
 from sandbox.operations import page_answer, page_asked, refused
 from sandbox.records import User
-from sandbox.semantics import Page, Refusal, Rules, Semantics
+from sandbox.semantics import MAX_PAGE_SIZE, Page, Refusal, Rules, Semantics
 from sandbox.tokens import TOKEN_PATH, unauthorized
 from sandbox.wire import WIRE_FAULTS
 
@@ -431,22 +431,24 @@ def _stale_read(stage: Stage) -> Answer:
     return _with_list(stage.run(), lambda _: [])
 
 
-@_fault("page-shift", "paged", "no", by=1)
+@_fault("page-shift", "paged", "no", by=1, size=MAX_PAGE_SIZE)
 def _page_shift(stage: Stage) -> Answer:
-    """Every further page begins `by` records later, as if some were deleted; negative repeats some."""
+    """Pages of at most `size` begin `by` records later each, as if some were deleted; negative repeats some."""
 
     def shift(users: list[User], number: int, size: int) -> Page:
+        size = min(size, stage.options["size"])
         start = max(0, (number - 1) * (size + stage.options["by"]))
         return Page(users[start : start + size], number, size, len(users))
 
     return _shown(stage, shift)
 
 
-@_fault("page-shuffled", "paged", "no")
+@_fault("page-shuffled", "paged", "no", size=MAX_PAGE_SIZE)
 def _page_shuffled(stage: Stage) -> Answer:
-    """Every page is cut from another order of the list."""
+    """Every page, of at most `size`, is cut from another order of the list."""
 
     def shuffle(users: list[User], number: int, size: int) -> Page:
+        size = min(size, stage.options["size"])
         start = (number - 1) * size
         order = stage.chance.sample(users, len(users))
         return Page(order[start : start + size], number, size, len(users))
@@ -536,6 +538,14 @@ def _token_stillborn(stage: Stage) -> Answer:
 # -- parts ---------------------------------------------------------------------------------------------
 
 
+_ARABIC_INDIC = {ord("0") + digit: 0x660 + digit for digit in range(10)}
+
+
+def _as_header(text: str) -> str:
+    """A text whose bytes in a header, one for each character, are its UTF-8."""
+    return text.encode().decode("latin-1")
+
+
 def _date(now: float, seconds: float) -> datetime:
     return datetime.fromtimestamp(now, UTC) + timedelta(seconds=seconds)
 
@@ -551,7 +561,7 @@ RETRY_AFTER_FORMS: dict[str, Callable[[float, float], list[str]]] = {
     "leading-zeros": lambda seconds, _: [f"{int(seconds):010d}"],
     "with-unit": lambda seconds, _: [f"{int(seconds)}s"],
     "blanks": lambda seconds, _: [f"  {int(seconds)}  "],
-    "other-digits": lambda seconds, _: ["".join(f"&#x{0x660 + int(each):x};" for each in str(int(seconds)))],
+    "other-digits": lambda seconds, _: [_as_header(f"{int(seconds)}".translate(_ARABIC_INDIC))],
     "date": lambda seconds, now: [format_datetime(_date(now, seconds), usegmt=True)],
     "past-date": lambda seconds, now: [format_datetime(_date(now, -3600 - seconds), usegmt=True)],
     "far-date": lambda _, now: [format_datetime(_date(now, 86_400 * 365), usegmt=True)],

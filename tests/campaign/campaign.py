@@ -8,17 +8,19 @@ import multiprocessing
 import os
 import pickle
 import random
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,9 @@ from tests.campaign.postgres import SETTING, served_in_memory
 
 SCHEDULES_AN_HOUR = 100_000
 """As many are wanted; they take what real processes, which are fewer and wait much, leave of the cores."""
+
+SCHEDULES_TELL_SECONDS = 600.0
+"""How often schedules say how far they are."""
 
 POLITE = 10
 """How far schedules step back behind real processes, whose clocks do not wait (nice)."""
@@ -48,11 +53,19 @@ class Result:
     cell: int
     violations: list[str]
     kinds: list[str]
+    """Faults that were played, each once: what the request log says, not what was planned."""
     kills: int = 0
     requests: int = 0
     doubles: int = 0
     seconds: float = 0.0
     on_postgres: bool = False
+
+
+def command(seed: int, *, minutes: float | None = None, case: object = None) -> str:
+    """What to type to have a campaign, or one case of it, again."""
+    if case is None:
+        return f"make campaign SEED={seed} MINUTES={minutes:g}"
+    return f"make campaign SEED={seed} CASE={shlex.quote(str(case))}"
 
 
 def folder() -> Path:
@@ -70,13 +83,14 @@ def run_case(seed: int, case: int) -> Result:
 
     one = schedule(seed, case)
     place, began = folder(), time.perf_counter()
-    result = Result(seed, case, one.cell, [], [fault["kind"] for fault in one.faults])
+    result = Result(seed, case, one.cell, [], [])
     try:
         database = empty_database() if case % ON_POSTGRES == ON_POSTGRES // 2 else None
         result.on_postgres = database is not None
         evidence = simulate(one, place, database)
         result.violations = violations(evidence)
         result.kills = sum(life.killed for life in evidence.lives)
+        result.kinds = sorted({line["fault"] for line in evidence.requests if line["fault"]})
         result.requests = len(evidence.sent)
         result.doubles = doubles(evidence)
     except Exception:
@@ -105,7 +119,8 @@ class Score:
     requests: int = 0
     doubles: int = 0
     cells: set[int] = field(default_factory=set)
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, set[int]] = field(default_factory=dict)
+    """Faults that were played, each with the cells in which it was."""
     failed: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
@@ -115,9 +130,14 @@ class Score:
         self.requests += result.requests
         self.doubles += result.doubles
         self.cells.add(result.cell)
-        self.kinds.update(set(result.kinds))
+        for kind in result.kinds:
+            self.kinds.setdefault(kind, set()).add(result.cell)
         if result.violations:
             self.failed.append(result)
+
+    def told(self) -> str:
+        """How far it is."""
+        return f"{self.schedules:,}, {len(self.cells):,} cells, {len(self.failed)} violations"
 
 
 def _warm_up() -> None:
@@ -129,19 +149,24 @@ def _warm_up() -> None:
     settle_down()
 
 
-def campaign(seed: int, *, minutes: float, cases: int, workers: int, show: int = 20) -> Score:
-    """Seeded schedules, one after the other on every worker."""
+def campaign(
+    seed: int, *, minutes: float, cases: int, workers: int, stop: threading.Event, show: int = 20
+) -> Score:
+    """Seeded schedules, one after the other on every worker, until they are done, time is up or `stop` is set."""
     score, began, told = Score(), time.monotonic(), 0
+    next_word = began + SCHEDULES_TELL_SECONDS
     with multiprocessing.get_context("forkserver").Pool(workers, _warm_up, maxtasksperchild=500) as pool:
         wanted = ((seed, case) for case in range(cases))
         for result in pool.imap_unordered(_run_case, wanted, chunksize=10):
             score.add(result)
             if result.violations and told < show:
                 told += 1
-                print(
-                    f"SEED={result.seed} CASE={result.case}", *result.violations[:3], sep="\n    ", flush=True
-                )
-            if time.monotonic() - began > minutes * 60:
+                print(command(seed, case=result.case), *result.violations[:3], sep="\n    ", flush=True)
+            now = time.monotonic()
+            if now > next_word:
+                next_word = now + SCHEDULES_TELL_SECONDS
+                print(f"schedules: {score.told()} after {(now - began) / 60:.0f} minutes", flush=True)
+            if stop.is_set() or now - began > minutes * 60:
                 pool.terminate()
                 break
     return score
@@ -154,8 +179,10 @@ class Beside:
         self._process = process
         self._told = told
 
-    def score(self) -> Score:
-        """Wait for its end; what it came to."""
+    def score(self, *, at_once: bool = False) -> Score:
+        """Wait for its end, or have it end at once; what it came to."""
+        if at_once:
+            self._process.terminate()
         if self._process.wait() != 0:
             raise RuntimeError(f"the schedules ended with {self._process.returncode}")
         found = pickle.loads(self._told.read_bytes())
@@ -169,8 +196,8 @@ def schedules_beside(seed: int, *, minutes: float, cases: int, workers: int) -> 
     with tempfile.TemporaryDirectory(prefix="campaign-") as place:
         told = Path(place) / "score"
         asked = {"seed": seed, "minutes": minutes, "cases": cases, "workers": workers, "told": told}
-        command = [sys.executable, "-m", "tests.campaign", *(f"--{name}={asked[name]}" for name in asked)]
-        with subprocess.Popen(command, cwd=SCORECARD.parents[1]) as process:
+        started = [sys.executable, "-m", "tests.campaign", *(f"--{name}={asked[name]}" for name in asked)]
+        with subprocess.Popen(started, cwd=SCORECARD.parents[1]) as process:
             try:
                 yield Beside(process, told)
             finally:
@@ -180,162 +207,244 @@ def schedules_beside(seed: int, *, minutes: float, cases: int, workers: int) -> 
 # ------------------------------------------------------------------ real processes and sockets
 @dataclass
 class Tally:
-    """Cases of one kind: tried, of how many there are, and those that showed something wrong."""
+    """Cases of one kind: how many there are and were tried, and in how many of them what they are about happened."""
 
-    tried: int = 0
     there_are: int = 0
+    tried: int = 0
+    met: int = 0
     failed: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        there_are = self.there_are + other.there_are
-        return Tally(self.tried + other.tried, there_are, self.failed + other.failed)
-
     def __str__(self) -> str:
-        return f"{self.tried:,}" if self.tried == self.there_are else f"{self.tried:,} of {self.there_are:,}"
+        if self.met == self.there_are:
+            return f"{self.met:,}"
+        if self.met == self.tried:
+            return f"{self.met:,} of {self.there_are:,}"
+        tried = "" if self.tried == self.there_are else f"{self.tried:,} tried of "
+        return f"{self.met:,} met of {tried}{self.there_are:,}"
 
 
-Case = tuple[str, Callable[[Path], object]]
-"""A name, under which it can be run again, and what runs it in a folder."""
+Case = tuple[str, Callable[[Path], bool]]
+"""A name, under which it can be run again, and what runs it in a folder and says whether it came to its point."""
+
+CHANCES = 2
+"""No two runs are alike to the last call: a case that did not come to its point is tried once more."""
 
 
-def try_all(cases: list[Case], *, minutes: float, workers: int) -> Tally:
-    """Run cases side by side, in order, until the time is up; what is wrong is printed with the name of its case."""
-    tally, end = Tally(there_are=len(cases)), time.monotonic() + minutes * 60
+def try_all(cases: list[Case], tally: Tally, *, seed: int, minutes: float, workers: int) -> None:
+    """Run cases side by side, in order, until the time is up; what is wrong is printed, with how to repeat it."""
+    end, one_at_a_time = time.monotonic() + minutes * 60, threading.Lock()
 
-    def one(case: Case) -> str | None:
+    def one(case: Case) -> None:
         if time.monotonic() > end:
-            return None
-        place = folder()
-        try:
-            case[1](place / "case")
-        except Exception:
-            return traceback.format_exc()[-1200:]
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-        return ""
+            return
+        met, wrong = _tried(case)
+        with one_at_a_time:
+            tally.tried += 1
+            tally.met += met or bool(wrong)
+            tally.failed += bool(wrong)
+            if wrong:
+                print(command(seed, case=case[0]), wrong, sep="\n    ", flush=True)
+            elif not met:
+                print(f"{case[0]}: never came to its point", flush=True)
 
     with ThreadPoolExecutor(workers) as pool:
-        for (name, _), wrong in zip(cases, pool.map(one, cases), strict=True):
-            tally.tried += wrong is not None
-            if wrong:
-                tally.failed += 1
-                print(name, wrong, sep="\n    ", flush=True)
-    return tally
+        try:
+            for _ in pool.map(one, cases):
+                pass
+        except BaseException:  # Ctrl-C: what is under way ends by itself
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def all_kills(seed: int) -> tuple[list[Case], list[Case]]:
+def _tried(case: Case) -> tuple[bool, str]:
+    """Whether a case came to its point, and what was wrong."""
+    for _ in range(CHANCES):
+        place = folder()
+        try:
+            if case[1](place / "case"):
+                return True, ""
+        except Exception:
+            return False, traceback.format_exc()[-1200:]
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    return False, ""
+
+
+def case_named(name: str, seed: int) -> Case:
+    """The case with real processes of that name.
+
+    Raises:
+        ValueError: no case is called so.
+    """
+    kind, _, rest = name.partition(" ")
+    if kind == "postgres":
+        return name, partial(_on_postgres, rest)
+    if kind == "wire":
+        fault, cell = rest.split()
+        return name, partial(_hears_wrongly, fault, int(cell), seed)
+    return name, partial(_lived, name, None)
+
+
+def _lived(name: str, ledger: str | None, place: Path) -> bool:
+    from tests.campaign import processes as real
+
+    kind, _, rest = name.partition(" ")
+    match kind:
+        case "frozen":
+            after, lock = rest.split()
+            other, frozen = real.is_frozen(place, after=int(after), lock=lock, ledger=ledger)
+            # Overtaken, the frozen run must have noticed: otherwise it was through before it froze.
+            return other == 14 if lock == "held" else frozen not in (0, 10)
+        case "together":
+            return 14 in real.start_together(place, ledger=ledger)
+        case "machines":
+            real.two_machines(place)
+            return True
+        case "restored":
+            return real.is_restored(place, at=real.Point.named(rest), ledger=ledger)
+        case "file":
+            return real.file_cannot_grow_beyond(place, int(rest))
+        case "disk":
+            return real.disk_is_as_large_as(place, int(rest))
+    at = [real.Point.named(one) for one in name.removeprefix("nested ").split(" then ")]
+    return None not in real.dies_or_fails_at(place, *at, ledger=ledger)
+
+
+def _on_postgres(name: str, place: Path) -> bool:
+    from tests.campaign.postgres import own_database
+
+    with own_database() as url:
+        return _lived(name, url, place)
+
+
+def _hears_wrongly(kind: str, cell: int, seed: int, place: Path) -> bool:
+    from tests.campaign.processes import hears_wrongly
+
+    return hears_wrongly(place, kind, cell, seed=seed) > 0
+
+
+@dataclass
+class Reference:
+    """What the reference delivery does: its calls, in order, and those of the delivery that recovers from a kill."""
+
+    calls: list[Any]
+    recovering: list[Any]
+
+    @classmethod
+    def counted(cls, ledger: Callable[[], AbstractContextManager[str | None]]) -> Reference:
+        """Run it and write down its calls: three times, as two commits are sometimes one, and the longest counts."""
+        from dataclasses import replace
+
+        from tests.campaign.processes import calls_of
+
+        place = folder()
+        try:
+            runs = []
+            for n in range(3):
+                with ledger() as url:
+                    runs.append(calls_of(place / str(n), url))
+            calls = max(runs, key=len)
+            with ledger() as url:
+                recovering = calls_of(place / "then", url, after=replace(calls[len(calls) // 2], beside=0))
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        return cls(calls, recovering)
+
+    def threads(self) -> str:
+        """How many calls of each kind each thread makes."""
+        found = Counter(f"{one.thread} {one.call}" for one in self.calls)
+        return ", ".join(f"{name} {n}" for name, n in sorted(found.items()))
+
+
+def all_kills(seed: int, reference: Reference) -> tuple[list[str], list[str]]:
     """Every call of the reference delivery at which it can be killed, and every one at which its disk can fail."""
-    from tests.campaign.processes import Point, counted, dies_or_fails_at, points
+    from tests.campaign.processes import points
+
+    every = points(reference.calls)
+    random.Random(f"points/{seed}").shuffle(every)
+    return [str(one) for one in every if one.error is None], [str(one) for one in every if one.error]
+
+
+FILES, DISKS = 20, 8
+
+
+def all_disks() -> list[str]:
+    """Disks and files of several sizes, all of them too small."""
+    from tests.campaign.processes import can_mount, largest_sizes
 
     place = folder()
-    every = points(counted(place / "count"))
-    shutil.rmtree(place, ignore_errors=True)
-    random.Random(f"points/{seed}").shuffle(every)
-
-    def case(point: Point, place: Path) -> object:
-        return dies_or_fails_at(place, point)
-
-    def named(points_of: list[Point]) -> list[Case]:
-        return [(f"{one.call} {one.n} {one.error or 'kill'}", partial(case, one)) for one in points_of]
-
-    return named([one for one in every if one.error is None]), named([one for one in every if one.error])
-
-
-def all_disks() -> list[Case]:
-    """Disks and files of several sizes."""
-    from tests.campaign.processes import can_mount, disk_is_as_large_as, file_cannot_grow_beyond
-
-    def small_disk(size: int, place: Path) -> object:
-        return disk_is_as_large_as(place, size)
-
-    def small_file(size: int, place: Path) -> object:
-        return file_cannot_grow_beyond(place, size)
-
-    files = [4096 * 2**k for k in range(9)] + [50_000 * k for k in range(1, 12)]
-    found: list[Case] = [(f"file {size}", partial(small_file, size)) for size in files]
+    try:
+        file, every = largest_sizes(place / "sizes")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    found = [f"file {file * n // (FILES + 1)}" for n in range(1, FILES + 1)]
     if can_mount():
-        found += [
-            (f"disk {size}", partial(small_disk, size)) for size in (16, 32, 64, 100, 140, 180, 250, 400)
-        ]
-    else:
-        print("no tmpfs can be mounted here: NO SMALL DISK WAS TRIED", flush=True)
+        return found + [f"disk {every * n // (DISKS + 1) // 1024}" for n in range(1, DISKS + 1)]
+    print("no tmpfs can be mounted here: NO SMALL DISK WAS TRIED", flush=True)
     return found
 
 
-def all_drills(seed: int, *, triples: int) -> list[Case]:
-    """Frozen, doubled, restored, killed three times in a row, and killed with the ledger in PostgreSQL."""
-    from tests.campaign import processes as real
-
+def all_drills(seed: int, reference: Reference, *, triples: int) -> list[str]:
+    """Frozen, doubled, restored and killed three times in a row."""
     chance = random.Random(f"drills/{seed}")
-
-    def drawn() -> real.Point:
-        return real.Point(
-            *chance.choice([("pwrite64", 200), ("fdatasync", 15), ("sendto", 25), ("recvfrom", 60)])
-        )
-
-    def somewhere() -> real.Point:
-        most = drawn()
-        return real.Point(most.call, chance.randint(1, most.n))
-
-    found: list[Case] = []
-    for after in (1, 3, 6, 9):
-        for lock in ("held", "stolen"):
-            found.append((f"frozen {after} {lock}", partial(real.is_frozen, after=after, lock=lock)))
-    found += [("together", real.start_together), ("two machines", real.two_machines)]
-    for _ in range(12):
-        at = somewhere()
-        found.append((f"restored {at.call} {at.n}", partial(real.is_restored, at=at)))
-    for _ in range(triples):
-        at = [somewhere() for _ in range(3)]
-        name = " then ".join(f"{one.call} {one.n}" for one in at)
-        found.append((f"nested {name}", partial(nested, at)))
-    if os.environ.get(SETTING):
-        for n in range(1, 121, 5):
-            for call in ("sendto", "recvfrom"):
-                found.append((f"postgres {call} {n}", partial(on_postgres, real.Point(call, n))))
+    found = [f"frozen {after} {lock}" for after in (1, 3, 6, 9) for lock in ("held", "stolen")]
+    found += ["together", "machines"]
+    found += [f"restored {_kill(chance, reference.calls)}" for _ in range(12)]
+    found += [_triple(chance, reference) for _ in range(triples)]
     chance.shuffle(found)
     return found
 
 
-def nested(at: list[Any], place: Path) -> object:
-    from tests.campaign.processes import dies_or_fails_at
+def all_drills_on_postgres(seed: int, reference: Reference) -> list[str]:
+    """The same, fewer, with the ledger in PostgreSQL; and kills at every kind of call there, from first to last."""
+    chance = random.Random(f"drills on postgres/{seed}")
+    found = [f"frozen {after} {lock}" for after in (3, 6) for lock in ("held", "stolen")] + ["together"]
+    found += [f"restored {_kill(chance, reference.calls)}" for _ in range(4)]
+    found += [_triple(chance, reference) for _ in range(8)]
+    for kind in sorted({(one.thread, one.call) for one in reference.calls}):
+        alike = [one for one in reference.calls if (one.thread, one.call) == kind]
+        found += [_kill(chance, [one]) for one in spread(alike, 16)]
+    chance.shuffle(found)
+    return [f"postgres {name}" for name in found]
 
-    return dies_or_fails_at(place, *at)
+
+def spread(alike: list[Any], most: int) -> list[Any]:
+    """So many of them at most, evenly, the first and the last among them."""
+    few = min(most, len(alike))
+    return [alike[round(n * (len(alike) - 1) / max(1, few - 1))] for n in range(few)]
 
 
-def on_postgres(point: Any, place: Path) -> object:
-    from tests.campaign.postgres import own_database
-    from tests.campaign.processes import dies_or_fails_at
+def _kill(chance: random.Random, calls: list[Any]) -> str:
+    """A kill at one of these calls, every kind of call as likely as another."""
+    kinds = sorted({(one.thread, one.call) for one in calls})
+    thread, call = chance.choice(kinds)
+    return f"{thread} {call} {chance.choice([one.n for one in calls if (one.thread, one.call) == (thread, call)])}"
 
-    with own_database() as url:
-        return dies_or_fails_at(place, point, ledger=url)
+
+def _triple(chance: random.Random, reference: Reference) -> str:
+    """Three kills: in the first half of a delivery, and in the first halves of the two that recover from it."""
+    halves = [
+        calls[: len(calls) // 2] for calls in (reference.calls, reference.recovering, reference.recovering)
+    ]
+    return "nested " + " then ".join(_kill(chance, half) for half in halves)
 
 
-def all_wire_faults(seed: int, *, cells: int) -> list[Case]:
+def all_wire_faults(seed: int, *, cells: int) -> list[str]:
     """Every fault of the wire on real sockets, each in so many cells, one fault after the other."""
     from sandbox.wire import WIRE_FAULTS
-    from tests.campaign.processes import hears_wrongly
-
-    def case(kind: str, cell: int, place: Path) -> object:
-        if not hears_wrongly(place, kind, cell, seed=seed):
-            raise AssertionError(f"{kind} was never played in cell {cell}")
-        return None
 
     chance = random.Random(f"wire/{seed}")
     kinds = sorted(WIRE_FAULTS)
     chance.shuffle(kinds)
-    return [
-        (f"wire {kind} {cell}", partial(case, kind, cell))
-        for kind in kinds
-        for cell in chance.sample(range(1350), cells)
-    ]
+    return [f"wire {kind} {cell}" for kind in kinds for cell in chance.sample(range(1350), cells)]
 
 
 # ------------------------------------------------------------------ the scorecard
 SCORECARD = Path(__file__).resolve().parents[2] / "docs" / "scorecard.md"
+REAL = ("kill points", "disk points", "drills", "wire cases")
 COLUMNS = (
     *("date (UTC)", "commit", "seed", "minutes", "schedules", "cells of 1,350", "on PostgreSQL", "kills"),
-    *("requests", "kill points", "disk points", "drills", "wire cases", "violations"),
+    *("requests", *REAL, "made twice where the cell allows it", "violations", "command"),
 )
 HEAD = f"""# Scorecard of the fault campaign
 
@@ -362,8 +471,10 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def append_line(score: Score, tallies: dict[str, Tally], *, seed: int, minutes: float, at: str) -> int:
-    """Append one campaign to the scorecard; its violations."""
+def append_line(
+    score: Score, tallies: dict[str, Tally], *, seed: int, minutes: float, asked: float, at: str, stopped: str
+) -> int:
+    """Append one campaign to the scorecard, also one that was stopped, and by what; its violations."""
     if not SCORECARD.exists():
         SCORECARD.write_text(HEAD, encoding="utf-8")
     wrong = len(score.failed) + sum(tally.failed for tally in tallies.values())
@@ -371,14 +482,16 @@ def append_line(score: Score, tallies: dict[str, Tally], *, seed: int, minutes: 
         time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
         at,
         seed,
-        f"{minutes:.0f}",
+        f"{minutes:.0f}" + (f" ({stopped})" if stopped else ""),
         f"{score.schedules:,}",
         f"{len(score.cells):,}",
         f"{score.on_postgres:,}",
         f"{score.kills:,}",
         f"{score.requests:,}",
-        *(tallies[name] for name in ("kill points", "disk points", "drills", "wire cases")),
+        *(tallies[name] for name in REAL),
+        f"{score.doubles:,}",
         wrong,
+        f"`{command(seed, minutes=asked)}`",
     )
     with SCORECARD.open("a", encoding="utf-8") as file:
         file.write("| " + " | ".join(map(str, cells)) + " |\n")
@@ -399,7 +512,9 @@ def main() -> int:
     cases = given.cases or max(1, round(SCHEDULES_AN_HOUR * max(1.0, given.minutes / 60)))
     if given.told is not None:
         os.nice(POLITE)
-        score = campaign(given.seed, minutes=given.minutes, cases=cases, workers=given.workers)
+        score = campaign(
+            given.seed, minutes=given.minutes, cases=cases, workers=given.workers, stop=told_to_stop()
+        )
         given.told.write_bytes(pickle.dumps(score))
         return 0
     with served_in_memory():
@@ -408,47 +523,82 @@ def main() -> int:
         return whole(given.seed, minutes=given.minutes, cases=cases, workers=given.workers)
 
 
+def told_to_stop() -> threading.Event:
+    """Set once this process is interrupted or told to end: what it found so far is not to be lost."""
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    return told
+
+
 def whole(seed: int, *, minutes: float, cases: int, workers: int) -> int:
-    """A campaign, from its first schedule to its line in the scorecard."""
-    at, began = commit(), time.monotonic()
+    """A campaign, from its first schedule to its line in the scorecard, which it gets however it ends."""
+    at, began, stopped = commit(), time.monotonic(), ""
+    score, tallies = Score(), {name: Tally() for name in REAL}
+    print(command(seed, minutes=minutes), flush=True)
 
     def left() -> float:
         return minutes - (time.monotonic() - began) / 60
 
-    with schedules_beside(seed, minutes=minutes, cases=cases, workers=workers) as schedules:
-        first, later = real_cases(seed)
-        tallies = {name: Tally() for name in first}
-        for name, few in first.items():
-            tallies[name] += try_all(few, minutes=left(), workers=workers + 1)
+    def try_each(cases_of: dict[str, list[Case]]) -> None:
+        for name, some in cases_of.items():
+            try_all(some, tallies[name], seed=seed, minutes=left(), workers=workers + 1)
             print(f"{name}: {tallies[name]} after {minutes - left():.0f} minutes", flush=True)
-        score = schedules.score()
-    for name, more in later.items():
-        tallies[name] += try_all(more, minutes=left(), workers=workers + 1)
-    wrong = append_line(score, tallies, seed=seed, minutes=minutes - left(), at=at)
-    print(SCORECARD.read_text(encoding="utf-8").splitlines()[-1])
-    print(f"{wrong} violations; faults in schedules: {len(score.kinds)} kinds")
-    return 1 if wrong else 0
+
+    try:
+        with schedules_beside(seed, minutes=minutes, cases=cases, workers=workers) as schedules:
+            try:
+                first, later = real_cases(seed)
+                for name in REAL:
+                    tallies[name].there_are = len(first.get(name, [])) + len(later.get(name, []))
+                try_each(first)
+                score = schedules.score()
+            except BaseException:
+                score = schedules.score(at_once=True)
+                raise
+        try_each(later)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    except BaseException as error:
+        stopped = f"broken off: {type(error).__name__}"
+        raise
+    finally:
+        spent = minutes - left()
+        wrong = append_line(score, tallies, seed=seed, minutes=spent, asked=minutes, at=at, stopped=stopped)
+        print(SCORECARD.read_text(encoding="utf-8").splitlines()[-1])
+    print(
+        f"{wrong} violations; faults in schedules: {len(score.kinds)} kinds; {command(seed, minutes=minutes)}"
+    )
+    return 130 if stopped else 1 if wrong else 0
 
 
 def real_cases(seed: int) -> tuple[dict[str, list[Case]], dict[str, list[Case]]]:
     """Cases with real processes and sockets, by the column they are counted in: what must be, and what may be."""
+    from tests.campaign.postgres import own_database
     from tests.campaign.processes import has_strace
 
     wire = all_wire_faults(seed, cells=CELLS_EACH)
     enough = ENOUGH_WIRE_FAULTS * CELLS_EACH
-    if not has_strace():
+    first, later = {"wire cases": wire[:enough]}, {"wire cases": wire[enough:]}
+    if has_strace():
+        reference = Reference.counted(nullcontext)
+        print(f"calls of the reference delivery: {reference.threads()}", flush=True)
+        kills, disks = all_kills(seed, reference)
+        disks = all_disks() + disks
+        drills = all_drills(seed, reference, triples=40)
+        if os.environ.get(SETTING):
+            reference = Reference.counted(own_database)
+            print(f"with the ledger in PostgreSQL: {reference.threads()}", flush=True)
+            drills += all_drills_on_postgres(seed, reference)
+        first = {"drills": drills, "kill points": kills, "disk points": disks[:ENOUGH_DISKS]} | first
+        later = {"disk points": disks[ENOUGH_DISKS:]} | later
+    else:
         print("strace is missing: NO KILL POINT AND NO DRILL WAS TRIED", flush=True)
-        nothing: dict[str, list[Case]] = {"drills": [], "kill points": [], "disk points": []}
-        return nothing | {"wire cases": wire[:enough]}, {"wire cases": wire[enough:]}
-    kills, disks = all_kills(seed)
-    disks = all_disks() + disks
-    first = {
-        "drills": all_drills(seed, triples=40),
-        "kill points": kills,
-        "disk points": disks[:ENOUGH_DISKS],
-        "wire cases": wire[:enough],
-    }
-    return first, {"disk points": disks[ENOUGH_DISKS:], "wire cases": wire[enough:]}
+
+    def cases(names: dict[str, list[str]]) -> dict[str, list[Case]]:
+        return {column: [case_named(name, seed) for name in some] for column, some in names.items()}
+
+    return cases(first), cases(later)
 
 
 def replay(seed: int, case: str) -> int:
@@ -460,13 +610,7 @@ def replay(seed: int, case: str) -> int:
         wrong = run_case(seed, int(case)).violations
         print(*(wrong or ["every invariant holds"]), sep="\n")
         return 1 if wrong else 0
-    kills, disks = all_kills(seed)
-    every = dict(
-        all_wire_faults(seed, cells=CELLS_EACH) + all_drills(seed, triples=40) + all_disks() + disks + kills
-    )
-    if case not in every:
-        print(f"there is no case {case!r} with seed {seed}")
-        return 2
-    tally = try_all([(case, every[case])], minutes=10, workers=1)
+    tally = Tally(there_are=1)
+    try_all([case_named(case, seed)], tally, seed=seed, minutes=10, workers=1)
     print("every invariant holds" if not tally.failed else "see above")
     return 1 if tally.failed else 0

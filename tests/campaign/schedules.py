@@ -49,6 +49,11 @@ class Schedule:
         return any(fault["kind"].startswith(WIRE) for fault in self.faults)
 
     @property
+    def reads_pages(self) -> bool:
+        """Whether the list of users misleads, and is asked for."""
+        return any(fault["on"] == "paged" for fault in self.faults)
+
+    @property
     def lies_about_single_records(self) -> bool:
         """Whether a single record may be refused although nothing is wrong with it."""
         return any(fault["kind"] in LYING for fault in self.faults)
@@ -67,6 +72,12 @@ LYING = frozenset({"bad-request", "refused-with-status", "forbidden-403"})
 WIRE = "wire-"
 WIRED = 0.2
 """Share of the schedules with faults of the wire."""
+
+PAGED = 0.03
+"""Share of the schedules in which the list of users misleads."""
+
+MANY_USERS = 28
+"""So many users that who looks for those of one batch asks for the list, not for each by its id."""
 
 AXES = {
     "a": ("all-or-nothing", "prefix", "subset"),
@@ -98,7 +109,10 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         "limit_items": chance.choice([3, 5]),
         "limit_bytes": chance.choice([700, 1200]),
     }
-    sizes = _sizes(chance)
+    sizes, faults = _sizes(chance), _faults(chance)
+    reads_pages = any(fault["on"] == "paged" for fault in faults)
+    if reads_pages:
+        sizes["create_users"] = max(sizes["create_users"], MANY_USERS)
     if sizes["replace_resources"]:
         # A late removal of what was put back since is beyond any client; it must come within the settle time.
         semantics["late_seconds"] = min(semantics["late_seconds"], SETTLE_SECONDS - 5.0)
@@ -109,10 +123,10 @@ def schedule(seed: int, case: int, *, cell: int | None = None) -> Schedule:
         case=case,
         cell=cell,
         semantics=semantics,
-        faults=[_bounded(fault, semantics) for fault in _faults(chance)],
+        faults=[_bounded(fault, semantics) for fault in faults],
         sizes=sizes,
         poison=chance.choice([0.0, 0.0, 0.05, 0.15]),
-        chunk=chance.choice([2, 4, 7, 12, 30]),
+        chunk=MANY_USERS if reads_pages else chance.choice([2, 4, 7, 12, 30]),
         concurrency=chance.randint(1, 8),
         canary=chance.choice([1, 2, 5]),
         token_lifetime=chance.choice([3600.0, 3600.0, 90.0]),
@@ -153,15 +167,37 @@ def _kill(chance: random.Random) -> int:
 
 
 def _faults(chance: random.Random) -> list[dict[str, Any]]:
+    luck = chance.random()
+    if luck < WIRED:
+        return _faults_of_the_wire(chance)
+    if luck < WIRED + PAGED:
+        return _faults_of_lists(chance)
     count = chance.choice([0, 1, 1, 2, 2, 3, 5])
-    menu = MENU + [chance.choice(WIRE_MENU) for _ in MENU] if chance.random() < WIRED else MENU
-    return [_fault(chance, *chance.choice(menu)) for _ in range(count)]
+    return [_fault(chance, *chance.choice(MENU)) for _ in range(count)]
+
+
+def _faults_of_the_wire(chance: random.Random) -> list[dict[str, Any]]:
+    """Several, each soon and not often, so that most of them are played; at times others of the menu too."""
+    faults = [
+        {"kind": kind, "on": on, "every": chance.choice([1, 2]), "times": chance.choice([1, 1, 2])}
+        for kind, on, _ in chance.sample(WIRE_MENU, chance.choice([3, 4, 5]))
+    ]
+    return faults + [_fault(chance, *chance.choice(MENU)) for _ in range(chance.choice([0, 0, 1, 2]))]
+
+
+def _faults_of_lists(chance: random.Random) -> list[dict[str, Any]]:
+    """The list of users misleads; it is asked for because a batch was lost."""
+    lost = {"kind": "applied-then-dropped", "on": "batch", "at": [2, 3]}
+    kind, on, options = chance.choice(PAGE_MENU)
+    return [lost, _fault(chance, kind, on, options) | {"every": chance.choice([1, 2])}]
 
 
 def _fault(chance: random.Random, kind: str, on: str, options: dict[str, list[Any]]) -> dict[str, Any]:
     fault: dict[str, Any] = {"kind": kind, "on": on}
     fault |= {name: chance.choice(values) for name, values in options.items()}
     match chance.choice(["often", "some", "at", "burst", "storm"]):
+        case _ if on == "token":  # asked for so seldom that a fault late among them is never played
+            fault |= {"at": sorted(chance.sample(range(1, 4), 2))}
         case "often":
             fault |= {"probability": 0.5, "times": chance.choice([3, 8])}
         case "some":
@@ -233,16 +269,26 @@ MENU: list[tuple[str, str, dict[str, list[Any]]]] = [
     ("slow-answer", "api", {"seconds": [2.0, 15.0, 200.0]}),
     ("slow-drip", "mutating", {"tick": [0.3]}),
     ("stale-read", "list", {}),
-    ("page-shift", "paged", {}),
-    ("page-shuffled", "paged", {}),
-    ("page-loop", "paged", {}),
-    ("page-total", "paged", {"by": [1000, -5]}),
     ("token-error", "token", {"status": [500, 503, 429]}),
     ("token-refused", "token", {}),
     ("token-dropped", "token", {}),
     ("token-silence", "token", {}),
     ("token-short-lived", "token", {}),
     ("token-stillborn", "token", {}),
+    (
+        "token-body",
+        "token",
+        {
+            "fields": [
+                {},
+                {"expires_in": "soon"},
+                {"expires_in": -5},
+                {"token_type": "mac"},
+                {"access_token": ""},
+            ],
+            "drop": [[], ["expires_in"], ["token_type"], ["access_token"]],
+        },
+    ),
 ]
 """What goes wrong: kind, requests, options to draw from.
 
@@ -250,3 +296,12 @@ Left out is only what no client could tell from the truth: reads by id that find
 lagging (`stale-read` on single records), and reads that tell other content than is held (`altered-values`).
 Late requests of cells that are not late come within the settle time.
 """
+
+PAGE_MENU: list[tuple[str, str, dict[str, list[Any]]]] = [
+    ("page-shift", "paged", {"by": [1, -1], "size": [7]}),
+    ("page-shuffled", "paged", {"size": [7]}),
+    ("page-loop", "paged", {}),
+    ("page-total", "paged", {"by": [1000, -5]}),
+    ("page-clamped", "paged", {"size": [7, 10]}),
+]
+"""How the list of users misleads."""
