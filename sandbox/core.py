@@ -341,18 +341,18 @@ class _Stage:
             return
         self.core.operations.perform(task)
 
-    def run_part(self, keep: Callable[[list[Any]], list[Any]]) -> None:
+    def run_part(self, keep: Callable[[list[Any]], list[Any]]) -> Answer:
         try:
             task = self._task(atomicity=Atomicity.SUBSET)
-        except Refusal:
-            return
+        except Refusal as refusal:
+            return refused(self.operation, refusal)
         self.line.count = task.items
         payload = task.payload
         if isinstance(payload, UsersBody):
             payload = UsersBody(users=keep(payload.users))
         elif isinstance(payload, LocationsBody):
             payload = LocationsBody(locations=keep(payload.locations))
-        self.core.operations.perform(
+        return self.core.operations.perform(
             Task(task.operation, task.call, task.parameters, payload, task.cause, task.atomicity)
         )
 

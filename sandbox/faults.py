@@ -79,8 +79,11 @@ class Stage(Protocol):
     def run_later(self, seconds: float | None) -> None:
         """Do the request after so many seconds; None draws them from axis E's range."""
 
-    def run_part(self, keep: Callable[[list[Any]], list[Any]]) -> None:
-        """Do what `keep` leaves of a batch, one record at a time, passing over records that are refused."""
+    def run_part(self, keep: Callable[[list[Any]], list[Any]]) -> Answer:
+        """Do what `keep` leaves of a batch, one record at a time, passing over records that are refused.
+
+        The answer is what a request with those records alone would get.
+        """
 
     def users(self) -> list[User]:
         """The whole list behind a paged operation."""
@@ -295,13 +298,19 @@ def _prefix_then_400(stage: Stage) -> Answer:
 @_fault("subset-then-400", "batch", "part", share=0.5)
 def _subset_then_400(stage: Stage) -> Answer:
     """A drawn `share` of the batch is applied, as far as it is valid; the answer is 400."""
-
-    def keep(records: list[Any]) -> list[Any]:
-        chosen = stage.chance.sample(range(len(records)), int(len(records) * stage.options["share"]))
-        return [records[index] for index in sorted(chosen)]
-
-    stage.run_part(keep)
+    stage.run_part(lambda records: _drawn(stage, records))
     return refused(stage.operation, Refusal(400, "The batch could not be processed."))
+
+
+@_fault("subset-then-201", "batch", "part", share=0.5)
+def _subset_then_201(stage: Stage) -> Answer:
+    """A drawn `share` of the batch is applied and answered as if it had been all: what is not listed was not made."""
+    return stage.run_part(lambda records: _drawn(stage, records))
+
+
+def _drawn(stage: Stage, records: list[Any]) -> list[Any]:
+    chosen = stage.chance.sample(range(len(records)), int(len(records) * stage.options["share"]))
+    return [records[index] for index in sorted(chosen)]
 
 
 # -- lists that are not what was asked -----------------------------------------------------------------

@@ -255,6 +255,7 @@ MENU: list[tuple[str, str, dict[str, list[Any]]]] = [
     ("redirect", "mutating", {"status": [302, 307]}),
     ("prefix-then-400", "batch", {"share": [0.2, 0.5, 0.9]}),
     ("subset-then-400", "batch", {"share": [0.3, 0.5, 0.9]}),
+    ("subset-then-201", "batch", {"share": [0.3, 0.5, 0.9]}),
     ("short-list", "batch", {"share": [0.0, 0.5, 0.9]}),
     ("gappy-list", "batch", {}),
     ("shuffled-list", "batch", {}),

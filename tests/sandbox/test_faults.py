@@ -64,6 +64,7 @@ WHOLE_BATCH = {
     "redirect": ([], 307, None),
     "prefix-then-400": (["a", "b"], 400, None),
     "subset-then-400": (2, 400, None),
+    "subset-then-201": (2, 201, 2),
     "short-list": (BATCH, 201, ["a", "b"]),
     "gappy-list": (BATCH, 201, 3),
     "shuffled-list": (BATCH, 201, 4),
