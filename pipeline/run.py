@@ -21,6 +21,7 @@ from pipeline.ending import (
     put_aside,
     skipped,
     stopped,
+    summary_of,
     together,
 )
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
@@ -151,16 +152,20 @@ async def apply(order: Order, ports: Ports) -> Summary:
 
 
 async def resume(order: Order, ports: Ports) -> Summary:
-    """Settle everything unfinished, of all runs or of one, oldest first."""
+    """Settle everything unfinished, of all runs or of one, oldest first; with profiles, under their guards of today."""
     async with open_session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
         summary = None
         for run_id in await session.unfinished(order.run):
             run, shelf, made, checks = await session.take_up(run_id)
+            await session.renew_limits(run, order.profiles)
             with shelf:
                 summary = await _deliver(session, run, shelf, made, checks, approved=False)
-        return summary or await session.last_summary(order.run)
+        if summary is None and (summary := await session.last_summary(order.run)) is None:
+            nothing = summary_of(order.command, order.environment, ports.world)
+            return replace(nothing, verdict="Nothing is unfinished.")
+        return summary
 
 
 # ------------------------------------------------------------------ the stages
@@ -243,13 +248,15 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
             continue
         run, shelf, made, checks = await session.take_up(run_id)
         with shelf:
-            summary = await _deliver(session, run, shelf, made, checks, approved=False)
+            _, trouble = await _delivered(session, run, shelf, made, checks, approved=False)
         if await session.unfinished(run_id):
-            why = summary.error.message if summary.error else "some of its records are still open"
-            raise ApiUnavailable(
-                f"The earlier run {run_id} could not be finished: {why}",
-                cure="Run `meterfeed resume`; a newer delta is sent only after the older one.",
+            trouble = trouble or ApiUnavailable(
+                "Some of its records are still open.", cure="Run `meterfeed resume`."
             )
+            # It ends as what stopped the earlier run ends: waiting mends no guard.
+            trouble.message = f"The earlier run {run_id} could not be finished: {trouble.message}"
+            trouble.cure = f"{trouble.cure} A newer delta is sent only after the older one.".strip()
+            raise trouble
 
 
 async def _deliver(
@@ -262,6 +269,20 @@ async def _deliver(
     approved: bool,
 ) -> Summary:
     """Send what is planned, unless a guard says no; then add up where every record ended."""
+    summary, _ = await _delivered(session, run, shelf, made, checks, approved=approved)
+    return summary
+
+
+async def _delivered(
+    session: Session,
+    run: RunRow,
+    shelf: RunShelf,
+    made: Plan,
+    checks: Sequence[GuardCheck],
+    *,
+    approved: bool,
+) -> tuple[Summary, MeterfeedError | None]:
+    """The same, with what stopped it."""
     trouble: MeterfeedError | None = (
         None
         if session.was_approved(run)
@@ -279,4 +300,4 @@ async def _deliver(
     summary = await session.finish(run, await applied(session, run, shelf, made, checks, trouble))
     if not await session.unfinished(run.run_id) and trouble is None:
         shelf.drop_spool()  # customers' values stay no longer than they are needed
-    return summary
+    return summary, trouble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.delivery.pace import Learned
 from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
 from pipeline.delivery.wire import Wire
-from pipeline.guards import History
+from pipeline.guards import History, tightest
 from pipeline.holdings import MERGES
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint
@@ -34,7 +34,7 @@ from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedE
 from schemas.exchange import Answer, Call
 from schemas.ledger import BUCKETS, ChunkRow, RunRow, SourceRow, State
 from schemas.outcomes import Exit, Kind
-from schemas.profile import GuardsSection
+from schemas.profile import GuardsSection, Profile
 from schemas.summary import Summary
 
 LEARNED = "learned"
@@ -145,8 +145,8 @@ class Session:
             return
         if only_if_needed:
             await self.sign_in()
-        sender = self.sender(_Spools(self.ports, self.ledger), GuardsSection())
-        left = await sender.recover()
+        with closing(_Spools(self.ports, self.ledger)) as spools:
+            left = await self.sender(spools, GuardsSection()).recover()
         await self.remember()
         if left:
             raise ApiUnavailable(
@@ -186,14 +186,16 @@ class Session:
         summaries = [json.loads(run.summary) for run in runs if run.summary]
         return History.of([one for one in summaries if one.get("export_kind") == export_kind])
 
-    async def last_summary(self, run_id: str | None) -> Summary:
-        """The summary of the newest run (or of this one) as it stands.
+    async def last_summary(self, run_id: str | None) -> Summary | None:
+        """The summary of the newest run (or of this one) as it stands; None when there was none yet.
 
         Raises:
-            GuardError: there is none.
+            GuardError: there is no such run.
         """
         runs = await self.durable(lambda: self.ledger.runs(run_id=run_id))
         done = [run for run in runs if run.summary and run.state in (SETTLED, SENDING, PLANNED)]
+        if not done and run_id is None:
+            return None
         if not done:
             raise GuardError(
                 "There is no run to resume.", guard="resume", cure="`meterfeed runs` lists them."
@@ -267,6 +269,13 @@ class Session:
         """Whether the run got past its guards before: it began to send."""
         return run.state == SENDING or (run.approved is not None and run.approved == run.plan_digest)
 
+    async def renew_limits(self, run: RunRow, profiles: Sequence[Profile]) -> None:
+        """Let the guards that watch the sending of a run be what its profiles say by now; others change nothing."""
+        now = [profile.guards for profile in profiles if profile.name in run.profiles.split("+")]
+        if now:
+            kept = {**json.loads(run.plan or "{}"), "limits": tightest(now).model_dump()}
+            await self.durable(self.ledger.change_run, run.run_seq, plan=json.dumps(kept))
+
     async def approve(self, run: RunRow, digest: str) -> None:
         """Write down that a person let this very plan through."""
         await self.durable(lambda: self.ledger.change_run(run.run_seq, approved=digest))
@@ -326,7 +335,7 @@ class Session:
         self.ports.room(0, left * LEDGER_BYTES)
 
     def _limits(self, run: RunRow) -> GuardsSection:
-        """The limits of the profiles the run was planned with."""
+        """The limits of the profiles the run was planned with, or was resumed with since."""
         [now] = self.ledger.runs(run_id=run.run_id)
         return GuardsSection(**json.loads(now.plan or "{}").get("limits", {}))
 
@@ -488,14 +497,20 @@ class _Spools:
     ports: Ports
     ledger: LedgerBook
     _found: dict[int, RowSpool | None] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        """Give back the folders that were opened."""
+        self._open.close()
 
     def read(self, run_seq: int, phase: Phase, partition: int) -> Any:
         if run_seq not in self._found:
             run = next((run for run in self.ledger.runs() if run.run_seq == run_seq), None)
-            try:
-                self._found[run_seq] = self.ports.shelf.open(run.run_id).spool() if run else None
-            except StorageError:
-                self._found[run_seq] = None  # the spool is lost: presence is all that can be told
+            self._found[run_seq] = None
+            if run is not None:
+                with suppress(StorageError):  # the spool is lost: presence is all that can be told
+                    shelf = self._open.enter_context(self.ports.shelf.open(run.run_id))
+                    self._found[run_seq] = shelf.spool()
         spool = self._found[run_seq]
         return None if spool is None else read_phase(spool, phase, partition)
 

@@ -26,7 +26,9 @@ Afresh = Annotated[bool, typer.Option(help="Begin anew instead of going on where
 def register(app: typer.Typer) -> None:
     """Make the commands of this module known."""
     app.command(epilog=example("meterfeed apply 3f1c0a9be2d47788a1b2c3d4e5f60718"))(apply)
-    app.command(epilog=example("meterfeed resume", "meterfeed resume 20260101-0003"))(resume)
+    app.command(epilog=example("meterfeed resume", "meterfeed resume 20260101-0003 --profile nordkraft"))(
+        resume
+    )
     app.command(epilog=example("meterfeed backfill 'exports/kunder-*.csv' --profile nordkraft"))(backfill)
     app.command(epilog=example("meterfeed adopt", "meterfeed adopt --profile nordkraft"))(adopt)
     app.command(
@@ -61,11 +63,20 @@ def resume(
     run: Annotated[
         str | None, typer.Argument(metavar="RUN", help="Only this run; all of them if left out.")
     ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="PROFILE",
+            help="Go on under the \\[guards] this profile has by now, instead of those the run was planned with.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Settle everything unfinished: what is in doubt is read back, what was not sent is sent."""
-    _settle("resume", as_json=as_json, quiet=quiet, run=run)
+    _settle("resume", as_json=as_json, quiet=quiet, run=run, profiles=profile or [])
 
 
 def backfill(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> None:

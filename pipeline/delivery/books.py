@@ -236,6 +236,7 @@ class Books:
                 f"The API refused {tally.rejected} of {tally.ended} records "
                 f"({tally.rejected / tally.ended:.1%}); the last one said: {tally.last_refusal or 'nothing'}.",
                 guard="rejected",
-                cure="Mend the cause and run `meterfeed resume`, or raise [guards] rejected in the profile.",
+                cure="Mend the cause and run `meterfeed resume`. Are so many right: raise [guards] "
+                f"{'rejected' if too_many else 'rejected_alike'} in the profile, then `meterfeed resume --profile P`.",
             )
         )

@@ -47,6 +47,7 @@ FAULTS = [
     "rate-limited",
     "prefix-then-400",
     "subset-then-400",
+    "subset-then-201",
     "short-list",
     "gappy-list",
     "shuffled-list",
@@ -95,3 +96,12 @@ def test_a_run_stops_when_too_many_are_refused(tmp_path: Path) -> None:
         done = Bench(sandbox, tmp_path, guards=GuardsSection()).deliver({Phase.CREATE_USERS: users(2000)})
         assert isinstance(done.error, GuardError)
         assert sum(done.accounted.values()) < 2000
+
+
+def test_a_run_stops_when_one_after_the_other_is_refused_for_the_same_reason(tmp_path: Path) -> None:
+    with Sandbox(rules={"reject_users_fraction": 0.5}) as sandbox:
+        guards = GuardsSection(rejected=1.0, rejected_alike=4)
+        done = Bench(sandbox, tmp_path, chunk=20, guards=guards).deliver({Phase.CREATE_USERS: users(400)})
+        assert isinstance(done.error, GuardError)
+        assert ("rejected", True) == (done.error.guard, "raise [guards] rejected_alike" in done.error.cure)
+        assert sum(done.accounted.values()) < 400

@@ -231,6 +231,43 @@ def test_a_newer_delta_waits_for_the_older_one(meterfeed, write, kept_port):
         assert 25 == len(api.state()["users"])  # the older delta was sent first
 
 
+def test_where_nothing_was_ever_sent_nothing_is_unfinished(meterfeed, api):
+    told = meterfeed("resume", "--json", **settings_for(api))
+    assert (0, "Nothing is unfinished.") == (told.code, told.document["verdict"])
+    assert 11 == meterfeed("resume", "20260101-0003", "--json").code
+
+
+@pytest.fixture
+def refusals(meterfeed, api, write):
+    """A delta stopped at its refusals: the API gives no meter point away. The arguments of a later one."""
+    meterfeed("sync", *write("a.csv", portfolio(60), "delta"), "--json", **settings_for(api), chunk_size="5")
+    taken = [row(900 + number, 900 + number, number if number % 2 else 900 + number) for number in range(60)]
+    arguments = write("b.csv", taken, "delta")
+    profile = Path(arguments[-1])
+    text = profile.read_text(encoding="utf-8")
+    profile.write_text(f"{text}[guards]\nminimum_sent = 10\n", encoding="utf-8")
+    first = meterfeed("sync", *arguments, "--json").document
+    assert (11, "A guard stopped the run: rejected.") == (first["exit_code"], first["verdict"])
+    return write("c.csv", portfolio(5, start=100), "delta"), profile, f"{text}[guards]\nrejected = 0.9\n"
+
+
+def test_a_newer_delta_ends_as_the_older_one_that_a_guard_stops(meterfeed, refusals):
+    later, _, _ = refusals
+    stopped = meterfeed("sync", *later, "--json").document
+    assert (11, "A guard stopped the run: rejected.") == (stopped["exit_code"], stopped["verdict"])
+    assert stopped["error"]["message"].startswith("The earlier run ")
+    assert "resume --profile P`. A newer delta is sent only after the older one." in stopped["error"]["cure"]
+
+
+def test_a_run_is_resumed_under_the_guards_its_profile_has_by_now(meterfeed, refusals):
+    later, profile, raised = refusals
+    profile.write_text(raised, encoding="utf-8")
+    assert 11 == meterfeed("resume", "--json").code  # it was planned under the older ones
+    done = meterfeed("resume", "--profile", profile, "--json").document
+    assert (10, 30) == (done["exit_code"], done["records"]["location"]["rejected"])
+    assert 0 == meterfeed("sync", *later, "--json").code
+
+
 def test_a_backfill_loads_in_order_and_skips_what_is_done(meterfeed, api, write, tmp_path):
     _, flag, profile = write("kunder-1.csv", portfolio(10), "delta")
     write("kunder-2.csv", portfolio(12), "delta")
