@@ -43,6 +43,7 @@ FILES = {
     "junit.xml": "for CI servers",
     "outcomes.parquet": "one line per record",
     "outcomes.csv": "the same for spreadsheets",
+    "rejected.csv": "records the API refused, for spreadsheets",
     "violations.parquet": "one line per row and broken rule",
     "violations.csv": "the same for spreadsheets",
     "quarantine.parquet": "rows in quarantine, personal data",

@@ -96,6 +96,10 @@ DRIFT = Table(
 )
 """One line per record that the API holds otherwise than the ledger believes. Ids are not masked."""
 
+REJECTED_FILE = "rejected.csv"
+"""The lines of `OUTCOMES` that the API refused, removals included; there where any were."""
+REJECTED = pl.col("outcome") == Outcome.REJECTED.value
+
 SHEET_ROWS = 1_048_575
 """Data rows that fit into a spreadsheet below its header."""
 CSV_SEPARATOR = ";"
@@ -177,16 +181,25 @@ def cannot_read(file: str, error: Exception) -> StorageError:
     )
 
 
-def write_csv_copy(folder: RunFolder, table: Table) -> int:
+def write_csv_copy(
+    folder: RunFolder, table: Table, *, file: str | None = None, only: pl.Expr | None = None
+) -> int:
     """Copy a table of the run to CSV for spreadsheets and return the number of its rows.
 
     UTF-8 with BOM, `;`, every cell quoted, no cell a formula. A sheet holds `SHEET_ROWS` rows: of a longer
     table the rows that need somebody come first and the rest is left to the Parquet file.
+
+    Args:
+        folder: the run folder.
+        table: which table.
+        file: name of the copy; that of the table if left out.
+        only: which rows are copied; all of them if left out.
     """
     written = 0
-    with folder.writing(f"{table.name}.csv") as stream, folder.reading(table.file) as source:
+    with folder.writing(file or f"{table.name}.csv") as stream, folder.reading(table.file) as source:
         stream.write(_header(table))
-        for rows in _first_what_needs_somebody(source, table):
+        for batch in _first_what_needs_somebody(source, table):
+            rows = batch if only is None else batch.filter(only)
             sheet = rows.head(SHEET_ROWS - written).select(_inert(name) for name in table.columns)
             sheet.write_csv(stream, include_header=False, **_DIALECT)
             written += sheet.height

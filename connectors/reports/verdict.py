@@ -119,7 +119,7 @@ def _after_guard(details: RunDetails) -> str:
     )
     if details.plan_digest:
         return (
-            f"look at the guard{named} and what it measured, below. If the change is meant, run the same "
-            f"command with `--approve {details.plan_digest}`."
+            f"look at the guard{named} and what it measured, below. If the change is meant, run "
+            f"`meterfeed apply {details.plan_digest}`."
         )
     return f"look at the guard{named} and what it measured, below, before anything is sent."

@@ -19,7 +19,16 @@ from connectors.reports.index_page import index_page
 from connectors.reports.plain import junit_report, text_report
 from connectors.reports.quality_page import quality_page
 from connectors.reports.reconciliation import FILES, report_page
-from connectors.reports.tables import OUTCOMES, REMOVAL, VIOLATIONS, Table, cannot_read, write_csv_copy
+from connectors.reports.tables import (
+    OUTCOMES,
+    REJECTED,
+    REJECTED_FILE,
+    REMOVAL,
+    VIOLATIONS,
+    Table,
+    cannot_read,
+    write_csv_copy,
+)
 from connectors.reports.trends import load_runs, load_summary
 from schemas.details import RunDetails
 from schemas.errors import AccountError, StorageError
@@ -202,6 +211,10 @@ def _write(
         }
         if quality is not None:
             made.add("quality.html")
+        if OUTCOMES in tables and _was_refused(summary):
+            write_csv_copy(run, OUTCOMES, file=REJECTED_FILE, only=REJECTED)
+        else:
+            run.remove(REJECTED_FILE)
         files = sorted(name for name in FILES if name in made or run.has(name))
         artifacts = _artifacts(folder, summary.artifacts, made | set(files))
         summary = replace(summary, artifacts=artifacts)
@@ -230,6 +243,14 @@ def _write(
     return artifacts
 
 
+def _was_refused(summary: Summary) -> bool:
+    """Whether the API refused any record, or any removal."""
+    removals = summary.extra.get("vanished", {}).get("removals", {}).values()
+    return any(counts.rejected for counts in summary.records.values()) or any(
+        counts.get(Outcome.REJECTED) for counts in removals
+    )
+
+
 def _artifacts(folder: Path, given: Artifacts, files: set[str]) -> Artifacts:
     """What the caller named, and what lies in the folder under its agreed name."""
     agreed = {
@@ -237,6 +258,7 @@ def _artifacts(folder: Path, given: Artifacts, files: set[str]) -> Artifacts:
         "quality": "quality.html",
         "quarantine": "quarantine.parquet",
         "correction": "correction.csv",
+        "rejected": REJECTED_FILE,
         "outcomes": "outcomes.parquet",
         "violations": "violations.parquet",
     }

@@ -9,7 +9,9 @@ from schemas import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
-    path for top in ("schemas", "pipeline", "connectors", "flows") for path in (ROOT / top).rglob("*.py")
+    path
+    for top in ("schemas", "pipeline", "connectors", "flows")
+    for path in sorted((ROOT / top).rglob("*.py"))
 ]
 OURS = {name for name in dir(errors) if name.endswith("Error")} | {"ApiUnavailable", "ColumnAlarm"}
 WITH_CURE = OURS - {"AccountError"}

@@ -257,11 +257,24 @@ def test_tables_in_the_folder_are_copied_named_and_linked(tmp_path):
                                                         "guards", "sources", "about"))}  # fmt: skip
 
 
+def test_what_the_api_refused_has_a_sheet_of_its_own_as_long_as_there_is_any(tmp_path):
+    mixed, clean = runs.mixed(), runs.clean()
+    for example, refused_lines in ((mixed, 7), (clean, None)):
+        with RunFolder(tmp_path) as folder, writing_table(folder, OUTCOMES) as writer:
+            for lines in told_by(example.summary):
+                writer.append(lines)
+        written(tmp_path, example)
+        sheet = tmp_path / "rejected.csv"
+        told = json.loads((tmp_path / "summary.json").read_text())["artifacts"]["rejected"]
+        assert refused_lines == (sheet.read_bytes().count(b"\r\n") - 1 if sheet.exists() else None)
+        assert told == (str(sheet) if sheet.exists() else None)
+
+
 @pytest.mark.parametrize(
     ("exit_code", "says"),
     [
         (Exit.DONE_WITH_REJECTS, "mend the rows in correction.csv"),
-        (Exit.GUARD, "--approve 5d41402abc4b2a76b9719d911017c592ae1e2f7c"),
+        (Exit.GUARD, "meterfeed apply 5d41402abc4b2a76b9719d911017c592ae1e2f7c"),
         (Exit.IN_DOUBT, "run meterfeed resume"),
         (Exit.UNAVAILABLE, "run meterfeed resume"),
         (Exit.INTERRUPTED, "run meterfeed resume"),
