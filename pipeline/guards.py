@@ -147,7 +147,7 @@ def first_tripped(
     if tripped.name in NOT_APPROVABLE:
         cure += "; leave --delete-vanished out to send the rest, or raise [guards] deletes in the profile"
     elif plan_digest and tripped.name != "empty":
-        cure += f"; if it is right, run again with --approve {plan_digest}"
+        cure += f"; if it is right, run `meterfeed apply {plan_digest}`"
     return GuardError(sentence, guard=tripped.name, cure=cure + ".")
 
 

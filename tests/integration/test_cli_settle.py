@@ -283,6 +283,19 @@ def test_a_backfill_loads_in_order_and_skips_what_is_done(meterfeed, api, write,
     assert before == mutating(api)
 
 
+def test_a_backfill_that_a_guard_stopped_goes_on_after_what_its_cure_says(meterfeed, api, write, tmp_path):
+    write("kunder-1.csv", portfolio(400))
+    write("kunder-2.csv", portfolio(200))
+    _, flag, profile = write("kunder-3.csv", portfolio(201))
+    arguments = ["backfill", str(tmp_path / "kunder-*.csv"), flag, profile, "--json"]
+    stopped = meterfeed(*arguments, **settings_for(api)).document
+    assert (11, 2) == (stopped["exit_code"], stopped["exports"]["done"])
+    [command] = re.findall("`meterfeed ([^`]*)`", stopped["error"]["cure"])
+    assert 0 == meterfeed(*command.split(), "--json").code
+    done = meterfeed(*arguments).document
+    assert (0, [True, True, False]) == (done["exit_code"], [run["skipped"] for run in done["runs"]])
+
+
 @pytest.mark.parametrize(("named", "missing"), [(False, {}), (True, {"user": 1, "location": 1})])
 def test_what_is_adopted_for_no_profile_is_known_and_nobody_misses_it(
     meterfeed, api, write, tmp_path, named, missing

@@ -81,7 +81,7 @@ def test_meter_points_that_a_delta_loses_need_a_person(lost, expected):
     if expected:
         error = first_tripped(found, plan_digest="d" * 32)
         assert "21 meter points would leave their location" in error.message
-        assert "--approve" in error.cure
+        assert "meterfeed apply" in error.cure
 
 
 @pytest.mark.parametrize(("create", "expected"), [(3000, []), (3001, ["creates"]), (299, [])])
@@ -110,13 +110,13 @@ def test_a_tripped_guard_says_how_a_person_lets_it_through():
     assert error is not None
     assert (11, "quarantined") == (error.exit_code, error.guard)
     assert "50.0%" in error.message
-    assert "--approve abc" in error.cure
+    assert "`meterfeed apply abc`" in error.cure
 
 
 def test_an_empty_export_cannot_be_approved():
     error = first_tripped(row_guards(rows(0), LIMITS, history=NO_HISTORY, full=True), plan_digest="abc")
     assert error is not None
-    assert "--approve" not in error.cure
+    assert "apply" not in error.cure
 
 
 def test_nothing_tripped_is_no_error():
@@ -191,7 +191,7 @@ def test_each_plan_guard_shows_what_it_measured_and_its_limit(made, history, exp
 
 
 CURE = "Nothing was sent. Look at the report"
-APPROVED = f"{CURE}; if it is right, run again with --approve abc."
+APPROVED = f"{CURE}; if it is right, run `meterfeed apply abc`."
 
 
 @pytest.mark.parametrize(

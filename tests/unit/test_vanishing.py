@@ -245,7 +245,7 @@ def test_the_cost_is_named_in_words() -> None:
     )
     assert stopped is not None
     assert "loses this month's compensation" in stopped.message
-    assert "--approve " + "d" * 32 in stopped.cure
+    assert "`meterfeed apply " + "d" * 32 + "`" in stopped.cure
 
 
 def test_a_plan_without_removals_has_no_such_guard() -> None:
