@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from flows import console
 from flows.commands.options import AsJson, Exports, Profiles, Quiet, example
 from flows.conduct import Session, conduct
+from schemas.outcomes import Exit
 from schemas.summary import Summary
 
 
@@ -198,10 +201,20 @@ def erase(
     The customer loses this month's compensation. It cannot be undone.
     """
     if not yes and not as_json:
-        typer.confirm("The customer loses this month's compensation. Remove the user?", abort=True)
+        _ask_first("The customer loses this month's compensation. Remove the user?")
     elif not yes:
         raise typer.BadParameter("with --json, say --yes as well: removing a user cannot be undone")
     _settle("erase", as_json=as_json, quiet=True, run=user)
+
+
+def _ask_first(question: str) -> None:
+    """Go on only after a yes. A no, Ctrl-C and an end of the input are one: somebody broke it off."""
+    agreed = False
+    with suppress(typer.Abort):
+        agreed = typer.confirm(question)
+    if not agreed:
+        console.show_line("Nothing was removed. (exit 130)")
+        raise typer.Exit(int(Exit.INTERRUPTED))
 
 
 def _settle(command: str, *, as_json: bool, quiet: bool, **asked: Any) -> None:

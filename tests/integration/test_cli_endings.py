@@ -1,5 +1,6 @@
 """However a command ends, its exit code and its one account say so; nothing here needs a working API."""
 
+import io
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 from flows.cli import app
 from flows.settings import SPEC
-from tests.integration.conftest import ROOT
+from tests.integration.conftest import ROOT, settings_for
 
 COMMANDS = [info.callback.__name__ for info in app.registered_commands]
 SAMPLE = ROOT / "data/samples/kunder-300.csv"
@@ -162,3 +163,27 @@ def test_a_log_is_kept_beside_the_runs(meterfeed, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "runs" / "meterfeed.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["command started", "command ended"]
     assert lines[-1]["exit_code"] == 0
+
+
+class CtrlC(io.StringIO):
+    """A terminal at which somebody breaks off."""
+
+    def readline(self, *_: object) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("answer", [io.StringIO("n\n"), io.StringIO(), CtrlC()], ids=["no", "end", "Ctrl-C"])
+def test_who_does_not_say_yes_removes_nothing(meterfeed, api, monkeypatch, answer):
+    monkeypatch.setattr(sys, "stdin", answer)
+    ended = meterfeed("erase", "3880a832-f483-8b6a-998d-6109d3a54b06", **settings_for(api))
+    assert (130, "Nothing was removed. (exit 130)") == (
+        ended.code,
+        ended.out.splitlines()[-1].split("]: ")[-1],
+    )
+    assert [] == api.requests()
+
+
+def test_who_says_yes_is_obeyed(meterfeed, api, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    ended = meterfeed("erase", "3880a832-f483-8b6a-998d-6109d3a54b06", **settings_for(api))
+    assert (11, True) == (ended.code, "The ledger knows no user" in ended.out)
