@@ -377,6 +377,7 @@ class Ledger:
             told = str(connection.execute(newest).scalar() or "0").rpartition("-")[2]
             self.runs_before = max(int(told), self.runs_before) + 1
             run_id = f"{stamp}-{self.runs_before:04d}"
+            self._keep_number()
             connection.execute(
                 t.run.insert().values(
                     run_id=run_id,
@@ -390,6 +391,14 @@ class Ledger:
                 )
             )
             return self._run(connection, t.run.c.run_id == run_id)
+
+    def _keep_number(self) -> None:
+        """Write down outside of the ledger which number is taken, before there is a folder of that name.
+
+        A run that is killed, and then forgotten by a ledger that is put back, leaves its folder behind.
+        """
+        if self.mark is not None and (written := read_mark(self.mark)) is not None:
+            write_mark(self.mark, replace(written, runs=self.runs_before))
 
     def change_run(self, run_seq: int, **values: Any) -> None:
         """Change columns of a run: `plan`, `plan_digest`, `spool`, `approved`, `state`."""

@@ -141,6 +141,24 @@ def test_one_that_was_rebuilt_is_trusted_from_then_on_and_numbers_its_runs_after
         assert "20261122-0006" == ledger.runs()[0].run_id, "the mark knows of the fifth"
 
 
+def test_the_number_of_a_run_that_was_killed_and_then_forgotten_is_not_given_again(
+    path: Path, marks: Path, tmp_path: Path
+) -> None:
+    """Its folder is still there, with a plan in it."""
+    url = f"sqlite:///{path}"
+    one_run(url, marks, "a")
+    shutil.copy(path, tmp_path / "backup")
+    with opened(url, marks) as ledger:
+        begun(ledger)
+        shutil.copytree(marks, tmp_path / "killed")
+    shutil.copy(tmp_path / "backup", path)
+    with opened(url, tmp_path / "killed", rebuilding=True) as ledger:
+        ledger.trust()
+    with opened(url, tmp_path / "killed") as ledger:
+        begun(ledger)
+        assert "20261122-0003" == ledger.runs()[0].run_id
+
+
 def test_a_ledger_that_comes_with_its_first_mark_is_trusted(ledger_url: str, marks: Path) -> None:
     with open_ledger(ledger_url, identity=IDENTITY, now=1.0) as ledger:
         begun(ledger)
