@@ -22,7 +22,8 @@ ROOT = DEPLOY.parent
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
-FILES = [DEPLOY / "Containerfile", DEPLOY / "compose.yaml", *UNITS]
+DROP_INS = sorted((DEPLOY / "systemd").glob("*.conf"))
+FILES = [DEPLOY / "Containerfile", DEPLOY / "compose.yaml", *UNITS, *DROP_INS]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -46,11 +47,47 @@ def test_every_setting_named_exists(file):
 def test_a_unit_starts_a_command_that_exists(unit):
     [line] = re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE)
     program, *words = shlex.split(line)
-    if program.endswith("/meterfeed"):
+    if "@" in unit.name:
+        assert (program, words) == ("/opt/meterfeed/bin/meterfeed", ["$COMMAND"])
+        assert 'Environment="COMMAND=%I"' in unit.read_text()
+    elif program.endswith("/meterfeed"):
         command = typer.main.get_command(app).commands[words[0]]
         command.make_context(words[0], words[1:]).close()
     else:
         assert words[:2] == ["server", "start"]
+
+
+def value_of(unit: Path, key: str) -> list[str]:
+    """The words of all lines of a unit that set a key."""
+    return [
+        word for line in re.findall(rf"^{key}=(.*)$", unit.read_text(), re.MULTILINE) for word in line.split()
+    ]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_every_folder_a_unit_writes_in_is_made_for_it(unit):
+    named = re.findall(r"=/var/lib/(meterfeed/[a-z-]+)$", unit.read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(value_of(unit, "StateDirectory"))
+
+
+@pytest.mark.parametrize("unit", [*UNITS, *DROP_INS], ids=lambda unit: unit.name)
+def test_a_unit_reads_every_secret_it_is_handed(unit):
+    handed = [word.split(":")[0] for word in value_of(unit, "LoadCredential")]
+    assert sorted(handed) == sorted(re.findall(r"_FILE=%d/([a-z-]+)$", unit.read_text(), re.MULTILINE))
+
+
+def test_a_command_by_hand_has_the_settings_of_the_schedules():
+    serve, by_hand = (DEPLOY / "systemd" / name for name in ("meterfeed-serve.service", "meterfeed@.service"))
+    for key in ("User", "EnvironmentFile", "LoadCredential", "WorkingDirectory", "ProtectSystem"):
+        assert value_of(serve, key) == value_of(by_hand, key)
+    ours = [word for word in value_of(serve, "Environment") if word.startswith("METERFEED_")]
+    assert ours == [word for word in value_of(by_hand, "Environment") if word.startswith("METERFEED_")]
+
+
+@pytest.mark.parametrize("file", [*UNITS, *DROP_INS], ids=lambda file: file.name)
+def test_the_runbook_says_what_each_file_of_systemd_is_for(file):
+    pages = [(ROOT / "docs" / page).read_text() for page in ("runbook.md", "scaling.md")]
+    assert any(file.name.removesuffix(".service") in page for page in pages)
 
 
 def test_the_container_copies_what_is_there_and_what_the_wheel_needs():
