@@ -25,7 +25,9 @@ from schemas.summary import Artifacts, Summary
 
 _TABLES = {table.name: table for table in (OUTCOMES, VIOLATIONS, CORRECTS, DRIFT)}
 _SPOOL = "spool"
-_VALUES = ("quarantine*.parquet", "correction*.csv", "drift.*", f"{_SPOOL}/*")
+_PARTS = ".*.part"
+"""What a process was writing when it died; see `RunFolder.writing`."""
+_VALUES = ("quarantine*.parquet", "correction*.csv", "drift.*", f"{_SPOOL}/*", _PARTS)
 """What in a run folder holds customers' values."""
 
 
@@ -72,8 +74,14 @@ class FileShelf:
         )
 
     def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
-        """Remove files that hold customers' values from folders last changed before an instant."""
+        """Remove files that hold customers' values from folders last changed before an instant.
+
+        And, beside the folders, what dead processes were writing until then.
+        """
         removed = {"folders": 0, "files": 0, "bytes": 0}
+        for path in self.data_dir.glob(_PARTS):
+            if path.is_file() and path.stat().st_mtime < before:
+                path.unlink()
         for folder in sorted(self.data_dir.glob("*/")):
             if folder.name in keep or folder.is_symlink() or folder.stat().st_mtime >= before:
                 continue
