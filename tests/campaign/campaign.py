@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -270,19 +271,29 @@ def _tried(case: Case) -> tuple[bool, str]:
     return False, ""
 
 
+SHORT = re.compile(r"frozen \d+ (held|stolen)|together|machines|(file|disk) \d+")
+WIRE = re.compile(r"\S+ \d+")
+
+
 def case_named(name: str, seed: int) -> Case:
     """The case with real processes of that name.
 
     Raises:
         ValueError: no case is called so.
     """
+    from tests.campaign.processes import Point
+
     kind, _, rest = name.partition(" ")
-    if kind == "postgres":
-        return name, partial(_on_postgres, rest)
-    if kind == "wire":
+    if kind == "wire" and WIRE.fullmatch(rest):
         fault, cell = rest.split()
         return name, partial(_hears_wrongly, fault, int(cell), seed)
-    return name, partial(_lived, name, None)
+    lived = rest if kind == "postgres" else name
+    if not SHORT.fullmatch(lived):
+        for one in lived.removeprefix("restored ").removeprefix("nested ").split(" then "):
+            Point.named(one)
+    return (
+        (name, partial(_on_postgres, lived)) if kind == "postgres" else (name, partial(_lived, lived, None))
+    )
 
 
 def _lived(name: str, ledger: str | None, place: Path) -> bool:
@@ -610,7 +621,12 @@ def replay(seed: int, case: str) -> int:
         wrong = run_case(seed, int(case)).violations
         print(*(wrong or ["every invariant holds"]), sep="\n")
         return 1 if wrong else 0
+    try:
+        named = case_named(case, seed)
+    except ValueError as error:
+        print(error)
+        return 2
     tally = Tally(there_are=1)
-    try_all([case_named(case, seed)], tally, seed=seed, minutes=10, workers=1)
+    try_all([named], tally, seed=seed, minutes=10, workers=1)
     print("every invariant holds" if not tally.failed else "see above")
     return 1 if tally.failed else 0

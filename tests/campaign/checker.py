@@ -510,6 +510,7 @@ ERRORS = {
     "ContractError": 11,
     "GuardError": 11,
     "StorageError": 16,
+    "ConnectionLost": 16,
     "BusyError": 14,
 }
 WORST_FIRST = (1, 16, 14, 13, 11, 15, 12, 10, 0)

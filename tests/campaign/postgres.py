@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -62,6 +62,40 @@ def own_database() -> Iterator[str]:
         with engine.connect() as connection:
             connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
         engine.dispose()
+
+
+@contextmanager
+def _beside(url: str) -> Iterator[tuple[sa.Connection, str]]:
+    """A connection to the server itself, with all other sessions of a database ended, and the name of that database."""
+    engine = sa.create_engine(os.environ[SETTING], isolation_level="AUTOCOMMIT")
+    name = sa.engine.make_url(url).database
+    assert name is not None
+    ended = sa.text("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = :name")
+    try:
+        with engine.connect() as connection:
+            connection.execute(ended, {"name": name})
+            yield connection, name
+    finally:
+        engine.dispose()
+
+
+def end_sessions(url: str) -> None:
+    """End whatever is connected to a database, as an administrator can: its locks are free."""
+    with _beside(url):
+        pass
+
+
+def copied(url: str) -> Callable[[], None]:
+    """Copy a database; what is returned puts the copy in its place."""
+    with _beside(url) as (server, name):
+        server.execute(sa.text(f"CREATE DATABASE {name}_kept TEMPLATE {name}"))
+
+    def put_back() -> None:
+        with _beside(url) as (server, name):
+            server.execute(sa.text(f"DROP DATABASE {name}"))
+            server.execute(sa.text(f"ALTER DATABASE {name}_kept RENAME TO {name}"))
+
+    return put_back
 
 
 @cache

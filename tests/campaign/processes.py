@@ -1,8 +1,9 @@
 """Real processes, a real disk, real signals: the reference delivery is killed, starved, frozen and doubled.
 
 strace does it, without root: SIGKILL on entering the n-th write, flush, send or receive; ENOSPC and EIO as results.
-A delivery is a fork of a process that has loaded everything, which strace joins before the first call: a kill point
-costs half a second, not five. Every case ends with the same judgement as a schedule, by the same checker.
+It counts the calls of each thread apart: so it joins the one thread whose call is meant, before that thread makes
+any. A delivery is a fork of a process that has loaded everything: a kill point costs half a second, not five. Every
+case ends with the same judgement as a schedule, by the same checker.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +27,18 @@ from typing import Any
 
 from sandbox.server import Sandbox
 from tests.campaign.checker import Evidence, Life, Sent, states_in, violations
-from tests.campaign.reference import SCHEDULE, SETTLE_SECONDS, Order, child, main, work
+from tests.campaign.postgres import copied, end_sessions
+from tests.campaign.reference import (
+    LEDGER,
+    MAIN,
+    SCHEDULE,
+    SETTLE_SECONDS,
+    Order,
+    child,
+    main,
+    thread_file,
+    work,
+)
 from tests.campaign.schedules import WIRE, axes_of
 from tests.campaign.simulator import canaries_of, seed_world
 
@@ -49,13 +62,60 @@ def has_strace() -> bool:
     return shutil.which("strace") is not None
 
 
+# ------------------------------------------------------------------ one point
+POINT = re.compile(rf"({MAIN}|{LEDGER}) ({'|'.join(CALLS)}) (\d+)(?: ([A-Z]+) beside (\d+))?")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A system call of a delivery at which the process dies, or from which on its disk fails."""
+
+    thread: str
+    """The thread that makes it: MAIN or LEDGER."""
+    call: str
+    n: int
+    """Which one it is of this call in this thread, from 1."""
+    error: str | None = None
+    beside: int = 0
+    """How many such calls the other thread has made by then: its next one fails as well."""
+
+    def __str__(self) -> str:
+        name = f"{self.thread} {self.call} {self.n}"
+        return name if self.error is None else f"{name} {self.error} beside {self.beside}"
+
+    @classmethod
+    def named(cls, name: str) -> Point:
+        """The point of that name.
+
+        Raises:
+            ValueError: no point is called so.
+        """
+        found = POINT.fullmatch(name)
+        if found is None:
+            raise ValueError(f"there is no point {name!r}")
+        thread, call, n, error, beside = found.groups()
+        return cls(thread, call, int(n), error, int(beside or 0))
+
+    @property
+    def injections(self) -> dict[str, str]:
+        """What strace is to do, by the thread it is to join; it counts the calls of that thread alone."""
+        if self.error is None:
+            return {self.thread: f"{self.call}:signal=SIGKILL:when={self.n}"}
+        other = LEDGER if self.thread == MAIN else MAIN
+        fails = f"{self.call}:error={self.error}:when="
+        return {self.thread: f"{fails}{self.n}+", other: f"{fails}{self.beside + 1}+"}
+
+
 # ------------------------------------------------------------------ one process
 @dataclass
 class Process:
     """A delivery under way."""
 
     process: Any
-    tracer: subprocess.Popen[bytes] | None
+    at: Point | None = None
+    tracers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    trace: Path | None = None
+    """What strace saw the thread of the point do."""
 
     @property
     def pid(self) -> int:
@@ -69,8 +129,8 @@ class Process:
                 self.process.kill()
                 raise Wrong(f"I20: still running after {within:.0f} s")
             time.sleep(0.005)
-        if self.tracer is not None:
-            self.tracer.wait(LONGEST)
+        for tracer in self.tracers:
+            tracer.wait(LONGEST)
         return int(self.code)
 
     @property
@@ -78,6 +138,16 @@ class Process:
         """The exit code, or None while it runs."""
         with _ONE_AT_A_TIME:
             return None if self.process.exitcode is None else int(self.process.exitcode)
+
+    @property
+    def met(self) -> bool:
+        """Whether its point came: it died at that call of that thread, or the call failed."""
+        if self.at is None or self.trace is None or not self.trace.exists():
+            return False
+        seen = self.trace.read_text(encoding="utf-8", errors="replace")
+        if self.at.error is not None:
+            return "(INJECTED)" in seen
+        return self.code == KILLED and len(re.findall(rf"^{self.at.call}\(", seen, re.MULTILINE)) == self.at.n
 
     def signal(self, number: int) -> None:
         if self.code is None:
@@ -99,26 +169,53 @@ def _until(what: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.002)
 
 
-def start(order: Order, *inject: str, log: Path | None = None) -> Process:
-    """Begin a delivery, with what strace is to do to it: `CALL:signal=SIGKILL:when=N` and the like."""
-    watched = bool(inject) or log is not None
-    process = SPAWN.Process(target=child, args=(order, watched))
-    with _ONE_AT_A_TIME:
-        process.start()
-    if not watched:
-        return Process(process, None)
-    _until(lambda: _status(process.pid, "State").startswith("T"))
-    calls = ",".join(dict.fromkeys(one.partition(":")[0] for one in inject)) or ",".join(CALLS)
-    command = ["strace", "-f", "-qq", "-o", str(log or "/dev/null"), "-e", f"trace={calls}"]
-    for one in inject:
-        command += ["-e", f"inject={one}"]
-    tracer = subprocess.Popen([*command, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
-    _until(lambda: _status(process.pid, "TracerPid") != "0" or tracer.poll() is not None)
+def _join(process: Process, thread: int, *options: str) -> None:
+    """Let strace join a thread that waits for it."""
+    tracer = subprocess.Popen(
+        ["strace", "-qq", *options, "-p", str(thread)],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the campaign
+    )
+    process.tracers.append(tracer)
+    _until(lambda: tracer.poll() is not None or _status(thread, "TracerPid") != "0")
     if tracer.poll() is not None:
-        process.kill()
+        process.process.kill()
         raise RuntimeError("strace may not join a process of ours: is ptrace forbidden here?")
-    os.kill(process.pid, signal.SIGCONT)
-    return Process(process, tracer)
+
+
+def _thread_of_the_ledger(process: Process, order: Order) -> int | None:
+    """Its number, once it is there; None when the process ended without one."""
+    told = thread_file(order.folder)
+    _until(lambda: told.exists() or process.code is not None)
+    return int(told.read_text()) if process.code is None else None
+
+
+def start(order: Order, at: Point | None = None, *, log: Path | None = None) -> Process:
+    """Begin a delivery, with the point at which it dies or its disk fails; or with a log of all its calls."""
+    injections = at.injections if at is not None else {}
+    watched = frozenset([MAIN] if log is not None else injections)
+    thread_file(order.folder).unlink(missing_ok=True)
+    process = Process(SPAWN.Process(target=child, args=(order, watched or None)), at)
+    with _ONE_AT_A_TIME:
+        process.process.start()
+    if log is not None:
+        _until(lambda: _status(process.pid, "State").startswith("T"))
+        _join(process, process.pid, "-f", "-o", str(log), "-e", f"trace={','.join(CALLS)}")
+        os.kill(process.pid, signal.SIGCONT)
+    for thread in sorted(injections, reverse=True):  # the main thread comes first
+        trace = Path(order.folder) / f"trace.{thread}"
+        trace.unlink(missing_ok=True)
+        if at is not None and thread == at.thread:
+            process.trace = trace
+        options = ("-o", str(trace), "-e", f"trace={injections[thread].partition(':')[0]}")
+        options += ("-e", f"inject={injections[thread]}")
+        if thread == MAIN:
+            _until(lambda: _status(process.pid, "State").startswith("T"))
+            _join(process, process.pid, *options)
+            os.kill(process.pid, signal.SIGCONT)
+        elif (number := _thread_of_the_ledger(process, order)) is not None:
+            _join(process, number, *options)
+    return process
 
 
 # ------------------------------------------------------------------ one case
@@ -139,11 +236,11 @@ class Stage:
     lives: list[Life] = field(default_factory=list)
     restored: bool = False
 
-    def live(self, *inject: str, order: Order | None = None) -> int:
-        """One process from its start to its end."""
+    def live(self, at: Point | None = None, *, order: Order | None = None) -> int:
+        """One process from its start to its end, or to where it dies."""
         if self.here:
             return self._ended(main(order or self.order))
-        return self.note(start(order or self.order, *inject))
+        return self.note(start(order or self.order, at))
 
     def note(self, process: Process) -> int:
         """Wait for the end of a process and write down what it said."""
@@ -227,58 +324,57 @@ def stage(
 
 
 # ------------------------------------------------------------------ cases
-@dataclass(frozen=True)
-class Point:
-    """A system call of the reference delivery at which the process dies or its disk fails, counted in its thread."""
-
-    call: str
-    n: int
-    error: str | None = None
-
-    @property
-    def inject(self) -> str:
-        if self.error is None:
-            return f"{self.call}:signal=SIGKILL:when={self.n}"
-        return f"{self.call}:error={self.error}:when={self.n}+"
-
-
-def counted(folder: Path, ledger: str | None = None) -> dict[str, int]:
-    """How often the reference delivery makes each call, at most in one thread."""
+def calls_of(folder: Path, ledger: str | None = None, *, after: Point | None = None) -> list[Point]:
+    """Every call of the reference delivery, in order; or of the one that comes after it has died somewhere."""
     log = folder / "calls"
     with stage(folder, ledger=ledger) as on:
-        code = on.note(start(on.order, log=log))
-        if code not in (0, 10):
-            raise Wrong(f"the reference delivery ended with {code}")
-    found: Counter[tuple[str, str]] = Counter()
+        if after is not None:
+            on.live(after)
+        process = start(on.order, log=log)
+        if on.note(process) not in (0, 10):
+            raise Wrong(f"the reference delivery ended with {process.code}")
+        threads = {str(process.pid): MAIN, thread_file(on.order.folder).read_text(): LEDGER}
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        thread, _, rest = line.partition(" ")
+        number, _, rest = line.partition(" ")
         call = rest.strip().partition("(")[0]
-        if call in CALLS:
-            found[thread, call] += 1
-    return {call: max((n for (_, name), n in found.items() if name == call), default=0) for call in CALLS}
+        if call not in CALLS:
+            continue
+        if number not in threads:
+            raise Wrong(f"a third thread makes a {call}: nobody would die there")
+        thread = threads[number]
+        seen[thread, call] += 1
+        other = LEDGER if thread == MAIN else MAIN
+        found.append(Point(thread, call, seen[thread, call], beside=seen[other, call]))
+    return found
 
 
-def points(counts: dict[str, int]) -> list[Point]:
+FAILS = (("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync", "EIO"))
+
+
+def points(calls: list[Point]) -> list[Point]:
     """Every kill point, and every place at which the disk can fail."""
-    kills = [Point(call, n) for call in CALLS for n in range(1, counts[call] + 1)]
-    fails = [
-        Point(call, n, error)
-        for call, error in (("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync", "EIO"))
-        for n in range(1, counts[call] + 1)
-    ]
-    return kills + fails
+    kills = [replace(one, beside=0) for one in calls]
+    return kills + [replace(one, error=error) for call, error in FAILS for one in calls if one.call == call]
 
 
-def dies_or_fails_at(folder: Path, *at: Point, ledger: str | None = None) -> bool:
-    """Die or fail there, and the next process at the next point; then finish. Whether the first point was met."""
+def dies_or_fails_at(folder: Path, *at: Point, ledger: str | None = None) -> list[int | None]:
+    """Die or fail there, and the next process at the next point; then finish.
+
+    Returns:
+        The exit code of each, None for one that never came to its point.
+    """
     with stage(folder, ledger=ledger) as on:
-        codes = [on.live(point.inject) for point in at]
-        for point, code in zip(at, codes, strict=True):
-            allowed = {0, 10, 12, 15} | ({KILLED} if point.error is None else {16})
-            if code not in allowed:
+        codes: list[int | None] = []
+        for point in at:
+            process = start(on.order, point)
+            code = on.note(process)
+            if code not in {0, 10, 12, 15} | ({KILLED} if point.error is None else {16}):
                 raise Wrong(f"I13: at {point} it ended with {code}")
+            codes.append(code if process.met else None)
         on.finish()
-    return codes[0] == KILLED if at[0].error is None else codes[0] == 16
+    return codes
 
 
 def file_cannot_grow_beyond(folder: Path, size: int) -> bool:
@@ -289,6 +385,15 @@ def file_cannot_grow_beyond(folder: Path, size: int) -> bool:
             raise Wrong(f"I13: with files of at most {size} bytes it ended with {code}")
         on.finish()
     return code == 16
+
+
+def largest_sizes(folder: Path) -> tuple[int, int]:
+    """Bytes of the largest file of a ledger, and of all of them, when the delivery is about to close it."""
+    last = [one for one in calls_of(folder / "calls") if (one.thread, one.call) == (LEDGER, "fdatasync")][-1]
+    with stage(folder / "sizes") as on:
+        on.live(replace(last, beside=0))
+        sizes = [file.stat().st_size for file in on.folder.glob("ledger.sqlite*")]
+    return max(sizes), sum(sizes)
 
 
 def can_mount() -> bool:
@@ -313,7 +418,12 @@ def disk_is_as_large_as(folder: Path, kilobytes: int) -> bool:
             f"echo $? > {folder}/second; cp {disk}/ledger.sqlite* {folder}/; }}"
         )
         subprocess.run(
-            ["unshare", "-Urm", "sh", "-c", script], cwd=ROOT, check=False, capture_output=True, timeout=280
+            ["unshare", "-Urm", "sh", "-c", script],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            timeout=280,
+            start_new_session=True,
         )
         first, second = (int((folder / name).read_text()) for name in ("first", "second"))
         if first not in (0, 10, 16) or second not in (0, 10):
@@ -326,47 +436,48 @@ def disk_is_as_large_as(folder: Path, kilobytes: int) -> bool:
 SLOW = {"kind": "slow-answer", "on": "mutating", "every": 1, "seconds": 0.3}
 
 
-def is_frozen(folder: Path, *, after: int, lock: str = "held") -> int:
+def is_frozen(folder: Path, *, after: int, lock: str = "held", ledger: str | None = None) -> tuple[int, int]:
     """Freeze a run after so many requests until its token has expired; another starts meanwhile; then it wakes up.
 
     Args:
         folder: where everything lies.
         after: requests after which it freezes.
-        lock: "held": the other must go away. "stolen": somebody removed the lock file, the other takes over.
+        lock: "held": the other must go away. "stolen": somebody removed the lock file, or ended the sessions of the
+            frozen run with the database: the other takes over.
+        ledger: where it lies, if not in a file.
 
     Returns:
-        The exit code of the other.
+        The exit codes of the other and of the frozen run.
     """
-    with stage(folder, faults=[*SCHEDULE.faults, SLOW | {"seconds": 1.0}], token_lifetime=1.0) as on:
+    slowly = [*SCHEDULE.faults, SLOW | {"seconds": 1.0}]
+    with stage(folder, ledger=ledger, faults=slowly, token_lifetime=1.0) as on:
         frozen = start(on.order)
         _until(lambda: len(on.sandbox.requests()) >= after or frozen.code is not None)
         frozen.signal(signal.SIGSTOP)
-        if lock == "stolen":
+        if lock == "stolen" and ledger is None:
             (folder / "ledger.sqlite.lock").unlink(missing_ok=True)
+        elif lock == "stolen":
+            end_sessions(on.order.ledger)
         time.sleep(1.1)
         on.sandbox.core.tokens.lifetime = (
             3600.0  # its own has expired; the next ones are not to, on a slow machine
         )
         on.sandbox.set_faults({"rules": RULES, "semantics": on.semantics})
+        ended = frozen.code is not None
         second = on.live()
         frozen.signal(signal.SIGCONT)
         first = on.note(frozen)
-        if lock == "held" and frozen_was_needed(on) and second not in (14, 0, 10):
-            raise Wrong(f"I13: beside a frozen run the other ended with {second}")
+        if second not in ((0, 10) if lock == "stolen" or ended else (14,)):
+            raise Wrong(f"I13: beside a frozen run ({lock}) the other ended with {second}")
         if first not in (0, 10, 12, 14, 15, 16):
             raise Wrong(f"I13: the frozen run ended with {first}")
         on.finish()
-    return second
+    return second, first
 
 
-def frozen_was_needed(on: Stage) -> bool:
-    """Whether there was anything left to do when the other started."""
-    return len(on.lives) > 0
-
-
-def start_together(folder: Path, *, runs: int = 4) -> list[int]:
+def start_together(folder: Path, *, runs: int = 4, ledger: str | None = None) -> list[int]:
     """Several at once on one ledger: those that find the lock taken send nothing. Their exit codes."""
-    with stage(folder, faults=[SLOW]) as on:
+    with stage(folder, ledger=ledger, faults=[SLOW]) as on:
         going = [start(on.order) for _ in range(runs)]
         codes = [on.note(one) for one in going]
         if not set(codes) <= {0, 10, 14} or 14 not in codes:
@@ -389,22 +500,34 @@ def two_machines(folder: Path) -> None:
         on.finish()
 
 
-def is_restored(folder: Path, *, at: Point) -> None:
-    """Die somewhere, keep a copy of the ledger, finish; put the copy back, and run again."""
-    with stage(folder) as on:
-        on.live(at.inject)
-        kept = folder / "kept"
-        kept.mkdir()
-        for file in folder.glob("ledger.sqlite*"):
-            if not file.name.endswith((".lock", "-shm")):
-                shutil.copyfile(file, kept / file.name)
+def is_restored(folder: Path, *, at: Point, ledger: str | None = None) -> bool:
+    """Die somewhere, keep a copy of the ledger, finish; put the copy back, and run again. Whether it died there."""
+    with stage(folder, ledger=ledger) as on:
+        process = start(on.order, at)
+        on.note(process)
+        put_back = _copied(folder) if ledger is None else copied(ledger)
         on.live()
+        put_back()
+        on.restored = True
+        on.finish()
+    return process.met
+
+
+def _copied(folder: Path) -> Callable[[], None]:
+    """Copy a ledger in a file; what is returned puts the copy in its place."""
+    kept = folder / "kept"
+    kept.mkdir()
+    for file in folder.glob("ledger.sqlite*"):
+        if not file.name.endswith((".lock", "-shm")):
+            shutil.copyfile(file, kept / file.name)
+
+    def put_back() -> None:
         for file in folder.glob("ledger.sqlite*"):
             file.unlink()
         for file in kept.iterdir():
             shutil.copyfile(file, folder / file.name)
-        on.restored = True
-        on.finish()
+
+    return put_back
 
 
 def hears_wrongly(folder: Path, kind: str, cell: int, *, seed: int = 0) -> int:

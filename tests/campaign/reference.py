@@ -14,10 +14,12 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partialmethod
 from pathlib import Path
+from unittest.mock import patch
 
 from connectors.api import ApiClient
 from connectors.ledger import open_ledger
@@ -125,14 +127,44 @@ def main(order: Order) -> int:
 
 
 ANYBODY, PTRACER = -1, 0x59616D61
+MAIN, LEDGER = "main", "ledger"
+"""The two threads of a delivery that touch its disk and its network, by what their names begin with."""
+
+WAITS_AT_MOST = 120.0
+"""Seconds after which a thread goes on although nobody watches it: whoever asked for it is gone."""
+
+_RUN = threading.Thread.run
 
 
-def child(order: Order, waits: bool) -> None:
-    """Deliver in a fork of a warm process; with `waits`, stop first, until strace is watching."""
-    if waits:
-        ctypes.CDLL(None).prctl(PTRACER, ANYBODY, 0, 0, 0)
+def child(order: Order, watched: frozenset[str] | None) -> None:
+    """Deliver in a fork of a warm process; each of the threads `watched` stops first, until strace has joined it."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the campaign: what is under way ends by itself
+    if watched is None:
+        sys.exit(main(order))
+    ctypes.CDLL(None).prctl(PTRACER, ANYBODY, 0, 0, 0)
+    if MAIN in watched:
         os.kill(os.getpid(), signal.SIGSTOP)
-    sys.exit(main(order))
+    introduced = partialmethod(_introduce_itself, order.folder, LEDGER in watched)
+    with patch.object(threading.Thread, "run", introduced):
+        sys.exit(main(order))
+
+
+def thread_file(folder: str) -> Path:
+    """Where the thread of the ledger says which one it is, before it does anything else."""
+    return Path(folder) / "ledger.thread"
+
+
+def _introduce_itself(thread: threading.Thread, folder: str, waits: bool) -> None:
+    if thread.name.startswith(LEDGER):
+        told, number = thread_file(folder), threading.get_native_id()
+        told.with_suffix(".new").write_text(str(number))
+        told.with_suffix(".new").replace(told)
+        status, end = Path(f"/proc/self/task/{number}/status"), time.monotonic() + WAITS_AT_MOST
+        while waits and "TracerPid:\t0\n" in status.read_text() and time.monotonic() < end:
+            time.sleep(0.001)
+    _RUN(thread)
 
 
 if __name__ == "__main__":
