@@ -33,7 +33,7 @@ async def reconcile(
 
     Args:
         users: which to read back.
-        profiles: how ids are made.
+        profiles: not needed, for all that the ledger holds is compared; they name the run in Prefect.
         environment: sandbox or production; what METERFEED_ENVIRONMENT says, if left out.
         account: name of a `MeterfeedAccount` block that overlays the worker's environment.
     """

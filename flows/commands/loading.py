@@ -35,7 +35,14 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example(f"meterfeed plan {sample}", f"meterfeed plan {sample} --delete-vanished"))(
         plan
     )
-    app.command(epilog=example(f"meterfeed sync {sample}"))(sync)
+    digest = "3f1c0a9be2d47788a1b2c3d4e5f60718"
+    app.command(
+        epilog=example(
+            f"meterfeed sync {sample}",
+            f"meterfeed sync {sample} --approve {digest}",
+            f"meterfeed sync {sample} --delete-vanished --approve {digest}",
+        )
+    )(sync)
 
 
 def quality(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet: Quiet = False) -> None:

@@ -32,7 +32,11 @@ PROFILES_TOLD: Final = 12
 def register(app: typer.Typer) -> None:
     """Make the commands of this module known."""
     app.command(epilog=example("meterfeed runs", "meterfeed runs --limit 5 --json"))(runs)
-    app.command(epilog=example("meterfeed report", "meterfeed report 20260101T020000-1a2b"))(report)
+    app.command(
+        epilog=example(
+            "meterfeed report", "meterfeed report 20260101-0003", "meterfeed report quality-20260101t020000-1"
+        )
+    )(report)
     app.command(
         epilog=example(
             "meterfeed explain 3880a832-f483-8b6a-998d-6109d3a54b06",

@@ -22,9 +22,12 @@ def register(app: typer.Typer) -> None:
         epilog=example(
             "meterfeed serve --schedules data/schedules.example.toml --check",
             "meterfeed serve --schedules data/schedules.example.toml",
+            "meterfeed serve --save-account nordkraft",
         )
     )(serve)
-    app.command(epilog=example("meterfeed work", "meterfeed work --wait 3600"))(work)
+    app.command(
+        epilog=example("meterfeed work", "meterfeed work --wait 3600", "meterfeed work --partition 17")
+    )(work)
 
 
 def serve(

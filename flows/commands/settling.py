@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
         resume
     )
     app.command(epilog=example("meterfeed backfill 'exports/kunder-*.csv' --profile nordkraft"))(backfill)
-    app.command(epilog=example("meterfeed adopt", "meterfeed adopt --profile nordkraft"))(adopt)
+    app.command(
+        epilog=example("meterfeed adopt", "meterfeed adopt --profile nordkraft", "meterfeed adopt --afresh")
+    )(adopt)
     app.command(
         epilog=example("meterfeed reconcile --users all", "meterfeed reconcile --users sample --rate 20")
     )(reconcile)
@@ -124,7 +126,13 @@ def reconcile(
     ] = 50.0,
     afresh: Afresh = False,
     profile: Annotated[
-        list[str] | None, typer.Option("--profile", "-p", metavar="PROFILE", help="How ids are made.")
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="PROFILE",
+            help="Not needed: what the API holds is compared with what the ledger holds, of all profiles.",
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

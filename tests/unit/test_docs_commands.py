@@ -54,6 +54,20 @@ def test_every_command_says_what_it_does_and_gives_an_example(name):
     assert f"meterfeed {name}" in (COMMANDS[name].epilog or "")
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("sync", "--approve"),
+        ("sync", "--delete-vanished"),
+        ("serve", "--save-account"),
+        ("adopt", "--afresh"),
+        ("work", "--partition"),
+    ],
+)
+def test_an_option_that_is_looked_for_at_night_has_an_example(name, option):
+    assert f" {option}" in COMMANDS[name].epilog
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_prints_json(name):
     assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
