@@ -167,6 +167,10 @@ def state_of(summary: Summary) -> State[Any]:
     sentences = [summary.verdict]
     if code != Exit.OK:
         name = code.name.replace("_", " ").capitalize()
+    if code == Exit.DONE_WITH_REJECTS and summary.command == "reconcile":
+        name = (
+            "Drift"  # no row and no record was rejected: there is nothing to correct, and somebody must look
+        )
     if code in FINE and nothing_new(summary):
         name = "No new file"
         sentences.insert(0, "No new file.")

@@ -99,7 +99,7 @@ def served(
             assert process.stdout is not None
             announced = json.loads(process.stdout.readline())
             assert announced["verdict"].startswith("Serving 2 schedules"), announced
-            assert len(announced["automations"]) == 2
+            assert len(announced["automations"]) == 3
             yield Served(api, folder / "runs", process, told)
         finally:
             if process.poll() is None:
@@ -187,6 +187,17 @@ def test_the_webhook_is_told_of_a_run_that_failed(prefect: Server, served: Serve
     }
     assert "is Guard. A guard stopped the run. no-such-file.csv does not exist." in text
     assert b"canary-of-the-webhook" not in prefect.database()
+
+
+def test_the_webhook_is_told_of_what_reconcile_found(prefect: Server, served: Served, tmp_path: Path):
+    with Sandbox() as api:
+        settings = {**settings_for(api), "data_dir": str(tmp_path / "runs")}
+        export = export_of(tmp_path / "kunder-8.csv", seed=8)
+        prefect.run("sync", settings, exports=[export], profiles=[PROFILE])
+        api.core.reset()
+        assert prefect.run("reconcile", settings, users="all", profiles=[PROFILE])["name"] == "Drift"
+    found = prefect.wait_until(lambda: [one["text"] for one in served.told if "is Drift" in one["text"]])
+    assert "what the API holds is not what the ledger believes" in found[0]
 
 
 def test_nobody_else_answers_a_signal_while_the_runner_starts(monkeypatch: pytest.MonkeyPatch):

@@ -152,7 +152,7 @@ def test_quality_reconcile_and_purge_run_as_flows(
     assert prefect.run("reconcile", settings, users="all", profiles=[PROFILE])["name"] == "Completed"
     api.core.reset()
     drifted = prefect.run("reconcile", settings, users="all", profiles=[PROFILE])
-    assert drifted["name"] == "Done with rejects"
+    assert (drifted["type"], drifted["name"]) == ("COMPLETED", "Drift")
     assert prefect.run("purge", settings, days=0)["name"] == "Completed"
 
 

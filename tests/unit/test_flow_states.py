@@ -1,9 +1,14 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from flows.conduct_flow import environment_for, state_of
 from flows.endings import ending
 from flows.progress import Progress
+from flows.serving import AUTOMATIONS
 from pipeline.ports import Notice
+from pipeline.reconciling import DIFFERS
 from schemas.errors import GuardError
 from schemas.outcomes import VERDICTS, Exit
 from schemas.summary import Summary
@@ -48,6 +53,14 @@ def test_a_guard_gives_its_sentence_and_the_whole_digest():
 )
 def test_a_night_without_a_new_file_says_so(extra):
     assert state_of(summary(Exit.OK, extra=extra)).name == "No new file"
+
+
+def test_a_reconcile_that_found_a_difference_is_not_called_rejects():
+    """There is no row to correct; the automation that tells a person knows the state by this name."""
+    found = replace(summary(Exit.DONE_WITH_REJECTS), command="reconcile", verdict=DIFFERS)
+    assert ("COMPLETED", "Drift") == (state_of(found).type.value, state_of(found).name)
+    [drift] = [one for one in json.loads(AUTOMATIONS.read_text()) if "drift" in one["name"]]
+    assert ["prefect.flow-run.Drift"] == drift["trigger"]["expect"]
 
 
 def test_one_new_file_among_old_ones_is_new():

@@ -92,6 +92,6 @@ def test_automations_as_data_are_ones_prefect_takes():
 
     documents = json.loads(AUTOMATIONS.read_text())
     names = [automation_of(document, "6f1c0a9b-e2d4-4778-8a1b-2c3d4e5f6071").name for document in documents]
-    assert len(set(names)) == len(documents) == 2
+    assert len(set(names)) == len(documents) == 3
     without = [automation_of(document, None) for document in documents]
-    assert [core is None for core in without] == [False, True]
+    assert [core is None for core in without] == [False, True, True]
