@@ -9,6 +9,7 @@ import typer
 
 from flows.cli import app
 from flows.settings import SPEC
+from pipeline.guards import _SENTENCES
 from schemas.profile import Profile, Section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,6 +144,20 @@ def test_every_profile_key_is_documented(section, key):
 def test_the_documented_default_of_a_guard_is_its_default(key, default):
     (row,) = [line for line in section_of_page("guards").splitlines() if line.startswith(f"| `{key}` |")]
     assert float(row.split("|")[-2].strip(" `")) == default
+
+
+def guards() -> set[str]:
+    """Every name under which a guard stops something."""
+    sources = [path.read_text() for path in sorted((ROOT / "pipeline").rglob("*.py"))]
+    return {name for text in sources for name in re.findall(r'guard="(\w+)"', text)} | set(_SENTENCES)
+
+
+@pytest.mark.parametrize("name", sorted(guards()))
+def test_the_runbook_says_what_to_do_about_every_guard(name):
+    page = (ROOT / "docs" / "runbook.md").read_text()
+    section = page.partition("\n## A guard stopped it\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert 1 == sum(f"*{name}*" in row.split("|")[1] for row in rows)
 
 
 def test_the_profile_in_the_document_is_one():
