@@ -68,6 +68,41 @@ def test_every_import_follows_the_roles():
     assert [] == broken_rules(ROOT)
 
 
+SHARES_NO_CODE = {"tests/campaign/checker.py": {"pyarrow", "psycopg"}}
+"""Judges of the loader, each with the libraries it may import beside Python's own; nothing of this repository."""
+
+
+def foreign_to_a_judge(source: str, allowed: set[str]) -> list[str]:
+    """`line imports name` for everything a judge imports that is neither Python's own nor allowed to it."""
+    imported = imported_modules(ast.parse(source), ("tests", "campaign"))
+    own = sys.stdlib_module_names - {"importlib", "runpy"}  # these bring in what no import statement names
+    return [f"{line} imports {name}" for line, name in imported if name.split(".")[0] not in own | allowed]
+
+
+@pytest.mark.parametrize("file", SHARES_NO_CODE)
+def test_a_judge_of_the_loader_shares_no_code_with_it(file):
+    assert [] == foreign_to_a_judge((ROOT / file).read_text(), SHARES_NO_CODE[file])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from pipeline.plan import compare",
+        "import connectors.ledger",
+        "def inner():\n    from schemas.ledger import State",
+        "from tests.campaign.life import keys_of",
+        "from .simulator import work_of",
+        "from . import simulator",
+        "import sandbox.core",
+        "__import__('flows')",
+        "import importlib; importlib.import_module('schemas')",
+        "import polars",
+    ],
+)
+def test_a_judge_that_borrows_is_found(line):
+    assert foreign_to_a_judge(line, {"pyarrow", "psycopg"})
+
+
 def test_every_package_says_what_it_may_import():
     for package in MAY_IMPORT:
         docstring = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
