@@ -207,8 +207,8 @@ def start(order: Order, at: Point | None = None, *, log: Path | None = None) -> 
         trace.unlink(missing_ok=True)
         if at is not None and thread == at.thread:
             process.trace = trace
-        options = ("-o", str(trace), "-e", f"trace={injections[thread].partition(':')[0]}")
-        options += ("-e", f"inject={injections[thread]}")
+        call = injections[thread].partition(":")[0]
+        options = ("-o", str(trace), "-e", f"trace={call}", "-e", f"inject={injections[thread]}")
         if thread == MAIN:
             _until(lambda: _status(process.pid, "State").startswith("T"))
             _join(process, process.pid, *options)
@@ -487,17 +487,25 @@ def start_together(folder: Path, *, runs: int = 4, ledger: str | None = None) ->
     return codes
 
 
-def two_machines(folder: Path) -> None:
-    """Two ledgers, one tenant, at once: nobody can forbid it; nothing may be lost or made twice."""
+def two_machines(folder: Path) -> bool:
+    """Two ledgers, one tenant, at once: nobody can forbid it; nothing may be lost or made twice.
+
+    Returns:
+        Whether both were still there when some requests had been made.
+    """
     with stage(folder, faults=[SLOW]) as on:
         elsewhere = folder / "elsewhere"
         elsewhere.mkdir()
         other = start(replace(on.order, folder=str(elsewhere), ledger=f"sqlite:///{elsewhere}/ledger.sqlite"))
-        on.live()
+        mine = start(on.order)
+        _until(lambda: len(on.sandbox.requests()) >= 4 or {other.code, mine.code} != {None})
+        both = other.code is None and mine.code is None
+        on.note(mine)
         if other.end() not in (0, 10, 12, 15):
             raise Wrong("I13: the other machine could not cope")
         on.restored = True  # the other ledger knows the other attempts
         on.finish()
+    return both
 
 
 def is_restored(folder: Path, *, at: Point, ledger: str | None = None) -> bool:

@@ -117,7 +117,7 @@ def test_of_several_started_together_one_runs(tmp_path: Path) -> None:
 
 
 def test_two_machines_on_one_tenant_make_nothing_twice(tmp_path: Path) -> None:
-    real.two_machines(tmp_path)
+    assert real.two_machines(tmp_path)
 
 
 @STRACE
