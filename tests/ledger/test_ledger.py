@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from connectors.ledger import open_ledger
 from connectors.ledger import tables as t
 from connectors.ledger.store import Ledger, read_ledger
-from schemas.errors import BusyError, SettingsError, StorageError
+from schemas.errors import AccountError, BusyError, SettingsError, StorageError
 from schemas.ledger import Leaf, State
 from tests.ledger.conftest import IDENTITY, begun, draft, manifest
 
@@ -102,7 +102,7 @@ def test_a_split_keeps_every_record(ledger_url: str, tmp_path: Path) -> None:
     with opened(ledger_url, tmp_path) as ledger:
         run = begun(ledger)
         [chunk] = ledger.intend([draft(run, "a", "b", "c")], now=3.0)
-        with pytest.raises(StorageError, match="lose or invent"):
+        with pytest.raises(AccountError, match="lose or invent"):
             ledger.split(chunk.chunk_seq, [Leaf(manifest("a"), State.ACKNOWLEDGED)], now=4.0)
         ledger.split(
             chunk.chunk_seq,

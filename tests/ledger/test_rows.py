@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from connectors.ledger import open_ledger, store
 from connectors.ledger import tables as t
-from schemas.errors import StorageError
+from schemas.errors import AccountError
 from schemas.ledger import ChunkRow, Draft, Leaf, RunRow, State
 from tests.ledger.conftest import IDENTITY, begun, manifest
 
@@ -222,7 +222,7 @@ def test_a_split_that_would_lose_a_record_changes_nothing(ledger):
     ledger.intend([Draft(begun(ledger), "create_users", 0, 0, 2, manifest("a", "b"))], now=3.0)
     before = stored(ledger)
     for wrong in ([], [Leaf(manifest("a"), State.REJECTED)], [Leaf(manifest(*"abc"), State.REJECTED)]):
-        with pytest.raises(StorageError, match="lose or invent"):
+        with pytest.raises(AccountError, match="lose or invent"):
             ledger.split(1, wrong, now=4.0, verdict="refused")
     assert (before, None) == (stored(ledger), attempts(ledger)[0][4])
 
