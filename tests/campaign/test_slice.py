@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaign import schedules
 from tests.campaign.campaign import ON_POSTGRES, run_case
 from tests.campaign.checker import Evidence, violations
 from tests.campaign.postgres import served_in_memory
@@ -62,6 +63,14 @@ def test_every_invariant_holds_under_every_fault_of_lists_played_in_three_cells(
     assert {kind for kind, _, _ in PAGE_MENU} == {
         kind for kind, visited in cells.items() if len(visited) >= 3
     }
+
+
+def test_a_fault_that_was_planned_and_never_played_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = {"kind": "dropped", "on": "api", "at": [10**6]}
+    once = {"kind": "applied-then-dropped", "on": "mutating", "at": [1]}
+    one = replace(schedule(SEED, 1), faults=[never, once], kills=[])
+    monkeypatch.setattr(schedules, "schedule", lambda *_: one)
+    assert ["applied-then-dropped"] == run_case(SEED, 1).kinds
 
 
 @pytest.mark.xdist_group("campaign-postgres")
