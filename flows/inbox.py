@@ -71,5 +71,5 @@ def _picked_up(settings: Settings) -> set[str]:
     ledger = read_ledger(settings.ledger.get_secret_value())
     if ledger is None:
         return set()
-    done = [run for state in PICKED_UP for run in ledger.runs(state=state, limit=1_000_000)]
+    done = [run for state in PICKED_UP for run in ledger.runs(state=state, brief=True)]
     return {source.sha256 for run in done for source in ledger.sources(run.run_seq)}

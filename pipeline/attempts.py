@@ -143,7 +143,7 @@ class _Memory:
         """Leaf chunks with a record that fits, oldest first, and the token of its first row."""
         if self._ledger is None:
             return
-        runs = {run.run_seq: run for run in self._ledger.runs()}
+        runs = {run.run_seq: run for run in self._ledger.runs(brief=True)}
         for chunk in self._ledger.chunks(states=[state for state in State if state is not State.SPLIT]):
             for token in chunk.manifest.filter(wanted)["row"]:
                 yield runs[chunk.run_seq], chunk, token
@@ -164,7 +164,7 @@ class _Memory:
 
     def _files(self) -> Iterator[tuple[str, str]]:
         if self._ledger is not None:
-            for run in reversed(self._ledger.runs()):
+            for run in reversed(self._ledger.runs(brief=True)):
                 yield from ((one.name, one.sha256) for one in self._ledger.sources(run.run_seq))
         for kept in self._kept:
             yield from kept.sources
@@ -225,7 +225,7 @@ class _Memory:
         """Ids of the records that a run made of a row, by kind and masked id."""
         if self._ledger is None:
             return {}
-        runs = [run for run in self._ledger.runs() if run.run_id == run_id]
+        runs = self._ledger.runs(run_id=run_id, brief=True)
         found = {}
         for run in runs:
             tokens = [

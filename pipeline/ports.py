@@ -273,14 +273,16 @@ class LedgerBook(Ledger, Protocol):
     def runs(
         self,
         *,
+        run_seq: int | None = None,
         run_id: str | None = None,
         job_digest: str | None = None,
         profiles: str | None = None,
         state: str | None = None,
         plan_digest: str | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
+        brief: bool = False,
     ) -> list[RunRow]:
-        """Runs that fit, newest first."""
+        """Runs that fit, newest first; brief ones come without their plans and summaries."""
         ...
 
     def note_sources(self, run_seq: int, sources: Sequence[SourceRow]) -> None:

@@ -277,8 +277,7 @@ class Worker:
 
     async def _taken(self, run_seq: int) -> _Taken:
         if self._run is None or self._run.run_seq != run_seq:
-            runs = await self.crew.durable(self.crew.ledger.runs)
-            run = next(one for one in runs if one.run_seq == run_seq)
+            [run] = await self.crew.durable(lambda: self.crew.ledger.runs(run_seq=run_seq))
             kept = json.loads(run.plan or "{}")
             plan = Plan.from_json(kept["plan"])
             spool = self.ports.shelf.shared_spool(run.run_id)

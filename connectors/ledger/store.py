@@ -46,6 +46,9 @@ WHERE = (
 STALE = "Another run has taken over the ledger while this one had lost its lock (stale fence)."
 
 
+_LARGE = ("plan", "summary")
+"""Columns of a run that are not read where only its name, state or place is asked for."""
+
 _NAMED = (t.chunk.c.chunk_seq, t.chunk.c.chunk_id, t.chunk.c.phase, t.chunk.c.n)
 
 
@@ -426,22 +429,33 @@ class Ledger:
     def runs(
         self,
         *,
+        run_seq: int | None = None,
         run_id: str | None = None,
         job_digest: str | None = None,
         profiles: str | None = None,
         state: str | None = None,
         plan_digest: str | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
+        brief: bool = False,
     ) -> list[RunRow]:
-        """Runs that fit, newest first."""
+        """Runs that fit, newest first: all of them, unless a limit is given.
+
+        Args:
+            brief: without their plans and summaries, which are kilobytes each: for looking through all runs.
+        """
         wanted = {
+            "run_seq": run_seq,
             "run_id": run_id,
             "job_digest": job_digest,
             "profiles": profiles,
             "state": state,
             "plan_digest": plan_digest,
         }
-        query = sa.select(t.run).order_by(t.run.c.run_seq.desc()).limit(limit)
+        left_out = _LARGE if brief else ()
+        columns = [
+            sa.null().label(column.name) if column.name in left_out else column for column in t.run.columns
+        ]
+        query = sa.select(*columns).order_by(t.run.c.run_seq.desc()).limit(limit)
         for column, value in wanted.items():
             if value is not None:
                 query = query.where(t.run.c[column] == value)

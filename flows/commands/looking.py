@@ -217,7 +217,7 @@ def _from_ledger(settings: Settings) -> Iterator[dict[str, Any]]:
     if ledger is None:
         return
     try:
-        rows = ledger.runs()
+        rows = ledger.runs(brief=True)
     finally:
         ledger.close()
     for row in rows:

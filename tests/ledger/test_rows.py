@@ -465,3 +465,18 @@ def test_buckets_are_merged_as_many_at_a_time_as_fit_with_what_is_held(
     monkeypatch.setattr(store, "_ABSORB_BATCH", at_once)
     with ledger.engine.connect() as connection:
         assert expected == ledger._stretches(connection, "user", fresh)
+
+
+def test_every_run_is_found_however_many_came_after(ledger):
+    """A month of hourly loads is more than a thousand of them; the large columns may be left out."""
+    first = begun(ledger)
+    ledger.change_run(first, plan="{}", plan_digest="p")
+    ledger.finish_run(first, exit_code=0, state="settled", summary={}, now=2.0)
+    with ledger.engine.begin() as connection:
+        row = dict(connection.execute(sa.select(t.run)).mappings().one())
+        later = [{**row, "run_seq": first + n, "run_id": f"later-{n}"} for n in range(1, 1_101)]
+        connection.execute(t.run.insert(), later)
+    assert 1_101 == len(ledger.runs(brief=True)) == len(ledger.runs(plan_digest="p"))
+    [whole], [brief] = ledger.runs(run_seq=first), ledger.runs(run_seq=first, brief=True)
+    assert ("{}", "{}", None, None) == (whole.plan, whole.summary, brief.plan, brief.summary)
+    assert replace(whole, plan=None, summary=None) == brief
