@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import typer
 
+from connectors.room import MARGIN
 from flows.cli import app
 from flows.settings import SPEC
 from pipeline.guards import _SENTENCES
+from pipeline.run import SPOOL_BYTES
+from pipeline.session import LEDGER_BYTES
 from schemas.profile import Profile, Section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +110,12 @@ def test_every_setting_is_documented(setting):
     text = (ROOT / "docs" / "configuration.md").read_text()
     assert f"| `{setting.name}` |" in text
     assert (f"`{setting.file_name}`" in text) == setting.from_file
+
+
+def test_the_documented_room_on_the_disk_is_what_a_run_asks_for():
+    text = (ROOT / "docs" / "configuration.md").read_text().replace("\n", " ")
+    assert f"{SPOOL_BYTES:,} bytes of a row in the data directory" in text
+    assert f"and {LEDGER_BYTES} in an SQLite ledger, and {MARGIN >> 20} MiB to spare" in text
 
 
 def test_no_setting_is_documented_that_does_not_exist():
