@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from sandbox.portfolio import write_portfolio
 from sandbox.server import Sandbox
 from tests.integration.conftest import ID_KEY, ROOT, settings_for
 from tests.integration.prefect_server import Server
+from tests.security.scan import spots
+from tests.security.test_canaries import FRAME, SECRETS, TALK, WORDS, broken, plant, talkative
 
+__all__ = ["talkative"]
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("prefect")]
 
 METERFEED = [sys.executable, "-c", "from flows.cli import main; main()"]
@@ -39,7 +43,7 @@ def export_of(path: Path, rows: int = 60, seed: int = 1, age: float = 3600.0, **
     return str(path)
 
 
-def test_a_flow_ends_as_the_command_does_and_stores_no_customer_and_no_secret(
+def test_a_flow_ends_as_the_command_does(
     prefect: Server, api: Sandbox, settings: dict[str, str], tmp_path: Path
 ):
     export = tmp_path / "kunder-1.csv"
@@ -54,13 +58,70 @@ def test_a_flow_ends_as_the_command_does_and_stores_no_customer_and_no_secret(
     # Other tests share the server; this one's run is the only one of the command's own state.
     runs = prefect.runs("sync", flow_runs={"state": {"name": {"any_": ["Done with rejects"]}}})
     assert any(run["name"].startswith("sync-nordkraft-") for run in runs)
-    stored = prefect.database()
-    columns = pl.read_csv(export, separator=";", infer_schema=False, truncate_ragged_lines=True)
-    for name in ("Kundenr", "Anlegg", "MålepunktID"):
-        values = [value.encode() for value in columns[name].drop_nulls() if len(value) >= 6]
-        assert values
-        assert not [value for value in values if value in stored]
-    assert not [secret for secret in (ID_KEY, api.client_secret) if secret.encode() in stored]
+
+
+def kept_by(server: Server, folder: Path) -> Path:
+    """Everything the server and the flows keep: database, logs, results, whatever is in the home they share."""
+    for path in server.home.rglob("*"):
+        if path.is_file() and not path.name.startswith("prefect.db"):
+            copied = folder / path.relative_to(server.home)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copied)
+    (folder / "prefect.bytes").write_bytes(b"pages and write-ahead log: " + server.database())
+    with (  # a copy of the files would be torn, as the server goes on writing
+        closing(sqlite3.connect(server.home / "prefect.db", timeout=60)) as live,
+        closing(sqlite3.connect(folder / "prefect.db")) as copy,
+    ):
+        live.backup(copy)
+    return folder
+
+
+FLOW = """
+import asyncio, sys
+from flows import sync_flow
+state = asyncio.run(sync_flow.sync(exports=[sys.argv[1]], profiles=[sys.argv[2]], return_state=True))
+print("@@", state.type.value, state.name)
+"""
+
+
+@pytest.mark.usefixtures("talkative")
+def test_prefect_is_told_of_no_customer_no_secret_and_nothing_a_server_said(prefect: Server, tmp_path: Path):
+    """One flow whose server refuses in words, one that fails with its rows in a traceback."""
+    planted = plant(tmp_path)
+    given = {"exports": [str(planted.path)], "profiles": [PROFILE]}
+    names = {"client_id": SECRETS["client id"], "client_secret": SECRETS["client secret"]}
+    with Sandbox(faults={"fault": TALK}, **names) as api:
+        settings = {
+            **settings_for(api),
+            "id_key": SECRETS["id key"],
+            "data_dir": str(tmp_path / "runs"),
+        }
+        done = prefect.run("sync", settings, **given, environment="sandbox")
+        assert ("COMPLETED", "Done with rejects") == (done["type"], done["name"]), done
+        assert any(line["fault"] for line in api.requests())
+        failed = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                broken(
+                    "pipeline.canonical.to_canonical", f"{FRAME}; raise ValueError(str(frame.rows()))", FLOW
+                ),
+                str(planted.path),
+                PROFILE,
+            ],
+            cwd=ROOT,
+            env=prefect.environ({**settings, "data_dir": str(tmp_path / "others")}),
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert "@@ FAILED" in failed.stdout, failed.stdout + failed.stderr
+        (prefect.home / "failed.log").write_text(failed.stdout + failed.stderr)
+        tokens = {f"token {n}": token for n, token in enumerate(api.core.tokens._expiry)}
+    assert tokens
+    kept = kept_by(prefect, tmp_path / "kept")
+    assert {("prefect.bytes", "run"), ("prefect.db", "run")} <= spots(kept, {"run": done["flow_run"]})
+    assert set() == spots(kept, planted.texts | SECRETS | WORDS | tokens)
 
 
 def test_what_stops_the_command_fails_the_flow(prefect: Server, tmp_path: Path):

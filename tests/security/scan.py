@@ -8,7 +8,7 @@ import html
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -92,6 +92,14 @@ def _values(path: Path) -> Iterator[bytes]:
                             yield from _unpacked(value)
                         elif isinstance(value, str):
                             yield value.encode()
+
+
+def found_in(pieces: Iterable[bytes], texts: Mapping[str, str]) -> set[str]:
+    """Names of the texts that are in some bytes, in any spelling."""
+    wanted = {name: {*spellings(text).values()} - {b""} for name, text in texts.items()}
+    return {
+        name for piece in pieces for name, forms in wanted.items() if any(form in piece for form in forms)
+    }
 
 
 def spots(folder: Path, texts: Mapping[str, str]) -> set[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import signal
 import sqlite3
 import time
@@ -106,11 +107,20 @@ MAY_HOLD_UNTIL_DONE = MAY_HOLD + [(SPOOL, f"{row}, {column}") for row in ("good"
 """A run that can be resumed has its mapped columns in the spool."""
 
 
+REMOVED_MAY_HOLD = [(f"removed/{SPOOL}", f"{row}, {column}") for row in ("good", "odd") for column in MAPPED]
+"""The spool of a run that is done is gone."""
+
+
 def leaks(folder: Path, texts: dict[str, str], allowed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Where a text is that may not be there: `removed/…` was there, and may hold what may be held there."""
+    found = {(re.sub(r"^kept/[^/]+/", "removed/", file), name) for file, name in spots(folder, texts)}
     return sorted(
         (file, name)
-        for file, name in spots(folder, texts)
-        if not any(fnmatch(file, files) and fnmatch(name, names) for files, names in allowed)
+        for file, name in found
+        if not any(
+            fnmatch(name, names) and (fnmatch(file, files) or fnmatch(file, f"removed/{files}"))
+            for files, names in allowed + REMOVED_MAY_HOLD
+        )
     )
 
 
@@ -132,9 +142,9 @@ TALK = [
 ]
 
 
-def broken(where: str, what: str) -> str:
+def broken(where: str, what: str, then: str = MAIN) -> str:
     """Our program with a bug that holds rows in its hands."""
-    return f"import polars as pl, {where.rpartition('.')[0]}\ndef bug(*a, **k):\n    {what}\n{where} = bug\n{MAIN}"
+    return f"import polars as pl, {where.rpartition('.')[0]}\ndef bug(*a, **k):\n    {what}\n{where} = bug\n{then}"
 
 
 FRAME = "frame = next(one for one in (*a, *k.values()) if isinstance(one, pl.DataFrame))"
@@ -247,6 +257,12 @@ def leaking(*a, **k):
     ):
         for folder in (os.environ["METERFEED_DATA_DIR"], tempfile.gettempdir()):
             pathlib.Path(folder, f"left-{name}").write_bytes(content)
+    for name in ("gone", "emptied", "replaced"):
+        pathlib.Path(tempfile.gettempdir(), name).write_text(told)
+    pathlib.Path(tempfile.gettempdir(), "gone").unlink()
+    pathlib.Path(tempfile.gettempdir(), "emptied").write_text("")
+    pathlib.Path(tempfile.gettempdir(), "fresh").write_text("")
+    pathlib.Path(tempfile.gettempdir(), "fresh").replace(pathlib.Path(tempfile.gettempdir(), "replaced"))
     return honest(*a, **k)
 pipeline.canonical.to_canonical = leaking
 """
@@ -261,7 +277,12 @@ def test_a_program_that_leaks_is_caught_at_each_place(tmp_path):
         code = place.run("sync", planted.path, "--profile", PROFILE, code=LEAKING + MAIN)
     assert 10 == code, (place.folder / "err.txt").read_text()[-2000:]
     left = [f"{where}/left-{way}" for where in ("data", "tmp") for way in ("base64", "hex", "url", "utf-16")]
-    assert [(file, "good, Kundenr") for file in sorted([*left, "data/meterfeed.jsonl", "err.txt"])] == leaks(
+    left += [
+        "data/meterfeed.jsonl",
+        "err.txt",
+        *(f"removed/tmp/{name}" for name in ("emptied", "gone", "replaced")),
+    ]
+    assert [(file, "good, Kundenr") for file in sorted(left)] == leaks(
         place.folder, planted.texts | SECRETS, MAY_HOLD
     )
 

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import socket
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from sandbox.portfolio import write_portfolio
 from sandbox.server import Sandbox
-from tests.integration.conftest import ID_KEY
+from tests.security.scan import found_in
+from tests.security.test_canaries import SECRETS, TALK, Planted, plant
 from tests.security.traced import PROFILE, Place, needs_strace
 
 pytestmark = [needs_strace, pytest.mark.xdist_group("strace")]
@@ -21,20 +24,47 @@ WATCH = "file,network,process"
 
 
 @pytest.fixture
-def export(tmp_path: Path) -> Path:
-    path = tmp_path / "kunder-2026-01.csv"
-    write_portfolio(path, rows=60, damage={})
-    return path
+def planted(tmp_path: Path) -> Planted:
+    return plant(tmp_path)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "place", {"METERFEED_ID_KEY": ID_KEY})
+    return Place(tmp_path / "place", {"METERFEED_ID_KEY": SECRETS["id key"]})
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The API at one address, its tokens at another."""
+
+    api: Sandbox
+    tokens: Sandbox
+
+    @property
+    def addresses(self) -> set[str]:
+        return {f"127.0.0.1:{self.api.port}", f"127.0.0.1:{self.tokens.port}"}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {**self.api.settings, "METERFEED_TOKEN_URL": self.tokens.token_url}
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Every token that was given away."""
+        return {f"token {n}": token for n, token in enumerate(self.tokens.core.tokens._expiry)}
+
+
+@contextmanager
+def two_hosts(faults: list[dict[str, object]]) -> Iterator[Hosts]:
+    names = {"client_id": SECRETS["client id"], "client_secret": SECRETS["client secret"]}
+    with Sandbox(faults={"fault": faults}, **names) as api, Sandbox(**names) as tokens:
+        api.core.tokens = tokens.core.tokens
+        yield Hosts(api, tokens)
 
 
 def outside(place: Place) -> list[str]:
     """What was changed where nothing may be changed."""
-    mine = (f"{place.data}/", f"{place.temporary}/")
+    mine = (f"{place.data}/", f"{place.temporary}/", f"{place.kept}/")  # the last is ours, of the tests
     return sorted(
         path
         for path in place.changed()
@@ -42,22 +72,29 @@ def outside(place: Place) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_run_stays_in_its_place_and_talks_to_its_hosts_only(form, place, export):
+SQLITE_REMOVES = {"ledger.sqlite-journal", "ledger.sqlite-wal", "ledger.sqlite-shm"}
+"""By C, so that nobody could keep a copy: what counts in them is in the ledger by then."""
+
+# A server that points elsewhere is not followed.
+LURE = {"kind": "redirect", "on": "GetUsers", "location": "http://127.0.0.1:9/lure"}
+
+
+@pytest.mark.parametrize(("form", "faults"), [("csv", TALK), ("parquet", [])])
+def test_a_run_stays_in_its_place_and_talks_to_its_hosts_only(form, faults, place, planted):
+    export, profile = planted.path, PROFILE
     if form == "parquet":
-        pl.read_csv(export, separator=";", infer_schema=False).write_parquet(export.with_suffix(".parquet"))
-        profile = place.folder / "parquet.toml"
+        export, profile = export.with_suffix(".parquet"), place.folder / "parquet.toml"
+        pl.read_csv(planted.path, separator=";", infer_schema=False).write_parquet(export)
         text = PROFILE.read_text().replace('match = "kunder-*.csv*"', 'match = "kunder-*.parquet"')
         profile.write_text(text.replace('format = "csv"', 'format = "parquet"'))
-        arguments = ("sync", export.with_suffix(".parquet"), "--profile", profile)
-    else:
-        arguments = ("sync", export, "--profile", PROFILE)
-    # A server that points elsewhere is not followed either.
-    lure = {"kind": "redirect", "on": "GetUsers", "location": "http://127.0.0.1:9/lure"}
-    with Sandbox(faults={"fault": [lure]}) as api:
-        place.settings |= api.settings
-        assert 0 == place.run(*arguments, watch=WATCH), (place.folder / "err.txt").read_text()
-        assert {f"127.0.0.1:{api.port}"} == place.reached()
+    with two_hosts([LURE, *faults]) as hosts:
+        place.settings |= hosts.settings
+        code = place.run("sync", export, "--profile", profile, watch=WATCH)
+        assert 10 == code, (place.folder / "err.txt").read_text()
+        assert hosts.addresses == place.reached()
+        assert {line["path"] for line in hosts.tokens.requests()} == {"/connect/token"}
+        assert bool(faults) == ("bad-request" in {line["fault"] for line in hosts.api.requests()})
+        tokens = hosts.given
     assert [] == outside(place)
     assert len(place.changed()) > 10
     assert [] == list(place.temporary.iterdir())
@@ -65,10 +102,30 @@ def test_a_run_stays_in_its_place_and_talks_to_its_hosts_only(form, place, expor
     assert [] == [path.name for path in left if stat.S_IMODE(path.stat().st_mode) & 0o077], (
         "not its owner's alone"
     )
+    kept = {
+        str(place.folder / Path(*path.relative_to(place.kept).parts[1:])) for path in place.kept.rglob("*")
+    }
+    removed = place.removed()
+    assert any("/spool/" in path for path in removed & kept)
+    assert set() == {Path(path).name for path in removed - kept} - SQLITE_REMOVES, "removed, and not searched"
     started = place.started()
     assert (form == "parquet") == bool(started)
-    assert all("PATH=" in one for one in started)
-    assert [] == [one for one in started if ID_KEY in one or api.client_secret in one], "told its secrets"
+    assert all(b"PATH=" in one for one in started)
+    assert tokens
+    assert set() == found_in(started, planted.texts | SECRETS | tokens), "told of customers or secrets"
+
+
+def test_what_a_started_process_is_told_is_seen(place):
+    secret = SECRETS["client secret"]
+    place.run(
+        "Kanari Ødegård",
+        secret,
+        code="import base64, subprocess, sys; from urllib.parse import quote; name, secret = sys.argv[1:];"
+        "subprocess.run(['true', base64.b64encode(b'it: ' + name.encode())], env={'URL': quote(secret, safe='')})",
+        watch=WATCH,
+    )
+    texts = {"name": "Kanari Ødegård", "secret": secret, "other": "Kanari Østby"}
+    assert {"name", "secret"} == found_in(place.started(), texts)
 
 
 ESCAPES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shutil
@@ -30,6 +31,31 @@ _CHANGES = {
 }  # fmt: skip
 
 
+KEEPER = """
+import itertools, os, shutil, sys
+PLACE, NUMBERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), itertools.count()
+MINE = (PLACE + "/data/", PLACE + "/tmp/")
+def keep(event, told):
+    if event == "os.remove":
+        path, folder = told
+    elif event == "os.rename":
+        path, folder = told[1], told[3]
+    elif event == "open" and isinstance(told[0], (str, bytes, os.PathLike)) and told[2] & os.O_TRUNC:
+        path, folder = told[0], -1
+    else:
+        return
+    base = os.getcwd() if folder < 0 else os.readlink(f"/proc/self/fd/{folder}")
+    path = os.path.normpath(os.path.join(base, os.fsdecode(path)))
+    if path.startswith(MINE) and os.path.isfile(path):
+        copy = f"{PLACE}/kept/{os.getpid()}-{next(NUMBERS)}/{os.path.relpath(path, PLACE)}"
+        os.makedirs(os.path.dirname(copy))
+        shutil.copyfile(path, copy)
+sys.addaudithook(keep)
+"""
+"""Keeps a copy of every file that a Python process removes, replaces or empties. What C does itself is not seen: SQLite
+and its write-ahead log."""
+
+
 @dataclass
 class Place:
     """A home for one process: its own data directory, temporary directory and settings."""
@@ -40,6 +66,9 @@ class Place:
     def __post_init__(self) -> None:
         self.temporary.mkdir(parents=True)
         (self.folder / "home").mkdir()
+        self.kept.mkdir()
+        (self.folder / "watch").mkdir()
+        (self.folder / "watch/sitecustomize.py").write_text(KEEPER)
 
     @property
     def data(self) -> Path:
@@ -48,6 +77,11 @@ class Place:
     @property
     def temporary(self) -> Path:
         return self.folder / "tmp"
+
+    @property
+    def kept(self) -> Path:
+        """What was removed, replaced or emptied, each file in a folder of its own, below its place."""
+        return self.folder / "kept"
 
     @property
     def trace(self) -> Path:
@@ -60,6 +94,7 @@ class Place:
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.temporary),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(self.folder / "watch"),
             "METERFEED_DATA_DIR": str(self.data),
             "METERFEED_SETTLE": "0.2",
             **self.settings,
@@ -103,13 +138,29 @@ class Place:
     # ------------------------------------------------------------ what strace saw
     def changed(self) -> set[str]:
         """Paths that were opened for writing, made, renamed, removed or given other rights."""
-        found = set()
-        for call, rest in self._calls():
-            if call in _CHANGES or (call in ("open", "openat", "openat2") and _WRITES.search(rest)):
-                base = _AT.search(rest)
-                for path in _QUOTED.findall(rest):
-                    found.add(os.path.normpath(os.path.join(base.group(1) if base else str(ROOT), path)))
-        return found
+        return {
+            path
+            for call, rest in self._calls()
+            if call in _CHANGES or (call in ("open", "openat", "openat2") and _WRITES.search(rest))
+            for path in self._paths(rest)
+        }
+
+    def removed(self) -> set[str]:
+        """Files that were removed."""
+        return {
+            path
+            for call, rest in self._calls()
+            if call in ("unlink", "unlinkat") and "AT_REMOVEDIR" not in rest and rest.endswith("= 0")
+            for path in self._paths(rest)
+        }
+
+    @staticmethod
+    def _paths(rest: str) -> list[str]:
+        base = _AT.search(rest)
+        return [
+            os.path.normpath(os.path.join(base.group(1) if base else str(ROOT), path))
+            for path in _QUOTED.findall(rest)
+        ]
 
     def reached(self) -> set[str]:
         """`address:port`, or path, of everything a connection was opened or a datagram was sent to."""
@@ -126,9 +177,10 @@ class Place:
                 found.add(local.group(1))
         return found
 
-    def started(self) -> list[str]:
-        """Command line and environment of every process that was started after the first."""
-        return [rest for call, rest in self._calls() if call in ("execve", "execveat")][1:]
+    def started(self) -> list[bytes]:
+        """Command line and environment of every process that was started after the first, as it was given them."""
+        found = [rest for call, rest in self._calls() if call in ("execve", "execveat")][1:]
+        return [codecs.escape_decode(rest.encode())[0] for rest in found]  # type: ignore[attr-defined]
 
     def _calls(self) -> list[tuple[str, str]]:
         calls, unfinished = [], {}
