@@ -335,14 +335,17 @@ def _hears_wrongly(kind: str, cell: int, seed: int, place: Path) -> bool:
 
 @dataclass
 class Reference:
-    """What the reference delivery does: its calls, in order, and those of the delivery that recovers from a kill."""
+    """What the reference delivery does: its calls, in order, and those of any delivery that recovers from a kill."""
 
     calls: list[Any]
     recovering: list[Any]
 
     @classmethod
     def counted(cls, ledger: Callable[[], AbstractContextManager[str | None]]) -> Reference:
-        """Run it and write down its calls: three times, as two commits are sometimes one, and the longest counts."""
+        """Run it and write down its calls: three times, as two commits are sometimes one, and the longest counts.
+
+        Of deliveries that recover, those count that both make: one after an early kill, and one after a late one.
+        """
         from dataclasses import replace
 
         from tests.campaign.processes import calls_of
@@ -354,11 +357,16 @@ class Reference:
                 with ledger() as url:
                     runs.append(calls_of(place / str(n), url))
             calls = max(runs, key=len)
-            with ledger() as url:
-                recovering = calls_of(place / "then", url, after=replace(calls[len(calls) // 2], beside=0))
+            then = []
+            for share in (4, 2):
+                with ledger() as url:
+                    died = replace(calls[len(calls) // share], beside=0)
+                    then.append(
+                        [replace(one, beside=0) for one in calls_of(place / f"then{share}", url, after=died)]
+                    )
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        return cls(calls, recovering)
+        return cls(calls, [one for one in then[0] if one in set(then[1])])
 
     def threads(self) -> str:
         """How many calls of each kind each thread makes."""
@@ -527,6 +535,7 @@ def main() -> int:
         )
         given.told.write_bytes(pickle.dumps(score))
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended like that, it has its line as well
     with served_in_memory():
         if given.case is not None:
             return replay(given.seed, given.case)
