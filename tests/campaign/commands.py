@@ -210,6 +210,12 @@ class Point:
     def __str__(self) -> str:
         return f"command {self.call} {self.path} {self.n} {self.error or 'kill'}"
 
+    @classmethod
+    def named(cls, name: str) -> Point:
+        """The point of that name: one can be met again without counting all of them."""
+        _, call, path, n, error = name.split(" ")
+        return cls(call, path, int(n), None if error == "kill" else error)
+
     def options(self, names: dict[str, str]) -> list[str]:
         """What strace is told."""
         path = self.path
@@ -593,7 +599,11 @@ def may_be_ignored(at: Point) -> bool:
 
 
 def all_commands(seed: int) -> list[tuple[str, Callable[[Path], object]]]:
-    """Every point of the command, in the order of the seed: a name, and what tries it in a folder."""
+    """Every point of the command, in the order of the seed: a name, and what tries it in a folder.
+
+    What tries it returns whether the point was met, and raises `Wrong` when something does not hold. To try one
+    again by its name: `dies_or_fails_at(folder, Point.named(name))`.
+    """
     place = Path(tempfile.mkdtemp(prefix="commands-"))
     try:
         every = points(counted(place / "count"))

@@ -90,6 +90,31 @@ def test_what_died_may_leave_a_spool_until_it_is_purged(tmp_path: Path, done: Pa
     assert [f"{run.name}/spool"] == commands.left_behind(data)
 
 
+@pytest.mark.parametrize("at", POINTS, ids=str)
+def test_a_point_is_found_again_by_its_name(at: Point) -> None:
+    assert at == Point.named(str(at))
+
+
+def test_calls_of_a_log_are_points_of_a_file_in_a_thread() -> None:
+    log = """7 fsync(3</d/r-1/.a.7.part>) = 0
+8 fsync(3</d/r-1/.a.7.part> <unfinished ...>
+8 <... fsync resumed>) = 0
+7 fsync(4</elsewhere>) = 0
+7 openat(3</d/r-1>, "a", O_RDONLY) = 5</d/r-1/a>
+7 openat(3</d/r-1>, "a", O_WRONLY|O_CREAT, 0600) = 5</d/r-1/a>
+7 unlink("/d/r-1/gone") = -1 ENOENT (No such file or directory)
+7 renameat(3</d/r-1>, ".a.7.part", 3</d/r-1>, "a") = 0
+7 fsync(3</d/r-1/.a.7.part>) = 0
+"""
+    names = {"DATA": "/d", "RUN": "r-1", "PID": "7"}
+    assert [
+        ("fsync", "DATA/RUN/.a.PID.part", 1),
+        ("fsync", "DATA/RUN/.a.PID.part", 2),
+        ("openat", "a", 2),
+        ("renameat", "a", 1),
+    ] == commands.met(log, names)
+
+
 def test_a_log_may_fail_and_an_account_may_not() -> None:
     told = [
         Point("write", "DATA/meterfeed.jsonl", 2, "EIO"),
