@@ -3,7 +3,7 @@
     closed ──5 failures in a row, or half of the last 20──> open ──15, 30, 60 s──> a read is tried
        ^                                                     ^                        │
        │                                                     ├── it fails ────────────┤ it works
-       └───────── it works ── a small chunk is tried <───────┼────────────────────────┘
+       └──────── it works ── one request more is tried <─────┼────────────────────────┘
                                       └── it fails ──────────┘   (the third time: spent)
 
 Refusals are answers, not failures; throttling has its own wait.
@@ -28,8 +28,8 @@ class Gate(StrEnum):
     """Anything."""
     TRY_A_READ = "try_a_read"
     """One GET of one record, by whoever asked; report it with `probe=True`."""
-    TRY_A_SMALL_CHUNK = "try_a_small_chunk"
-    """One small chunk, by whoever asked; report it with `probe=True`."""
+    TRY_ONE_REQUEST = "try_one_request"
+    """One request of any kind, by whoever asked; report it with `probe=True`."""
     WAIT = "wait"
     """Nothing, for `seconds_to_wait`."""
     SPENT = "spent"
@@ -100,7 +100,7 @@ class Breaker:
             self._opened_at = now
             self._next_probe = Gate.TRY_A_READ
         elif probe is Gate.TRY_A_READ:
-            self._next_probe = Gate.TRY_A_SMALL_CHUNK
+            self._next_probe = Gate.TRY_ONE_REQUEST
         else:
             self._opened_at = None
             self._reopened = 0

@@ -65,8 +65,11 @@ class Doubts:
         rest = shipment if removes else await self._without_present(shipment, await self._found(shipment))
         if rest is None:
             return True
-        ended = rest.chunk.attempt_ended_at or self.wire.world.now()
-        await self.wire.traffic.pause(ended + self.settle_seconds - self.wire.world.now(), self.wire.over)
+        now = self.wire.world.now()
+        since = max(
+            0.0, now - (rest.chunk.attempt_ended_at or now)
+        )  # the clock may have been set back meanwhile
+        await self.wire.traffic.pause(self.settle_seconds - since, self.wire.over)
         if self.wire.over():
             return self._still_open(rest, shipment)
         if shipment.phase in LOOKS_FOR_ITSELF:

@@ -78,13 +78,11 @@ class Learned:
 
     Attributes:
         refused_bytes: the smallest chunk that was refused as too large.
-        refused_records: the fewest records refused together but taken apart.
         chunk_bytes: the chunk size that went well last.
         concurrency: requests in flight that went well last.
     """
 
     refused_bytes: int | None = None
-    refused_records: int | None = None
     chunk_bytes: int | None = None
     concurrency: int | None = None
 
@@ -139,8 +137,7 @@ class ChunkSize:
     @property
     def max_records(self) -> int:
         """Records a chunk may have now."""
-        limit = self._learned.refused_records
-        return self._most_records if limit is None else max(1, min(self._most_records, limit - 1))
+        return self._most_records
 
     def learned(self, concurrency: int | None = None) -> Learned:
         """What to store for the next run."""
@@ -160,12 +157,6 @@ class ChunkSize:
         refused = min(byte_count, self._learned.refused_bytes or byte_count)
         self._learned = replace(self._learned, refused_bytes=refused)
         self.was_too_much(byte_count=byte_count)
-
-    def too_many_records(self, record_count: int) -> None:
-        """So many records were refused together and all taken apart: an item limit below that is likely."""
-        if record_count > 1:
-            refused = min(record_count, self._learned.refused_records or record_count)
-            self._learned = replace(self._learned, refused_records=refused)
 
     def _bounded(self, wanted: int) -> int:
         refused = self._learned.refused_bytes

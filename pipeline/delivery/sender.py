@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -20,7 +20,7 @@ from pipeline.delivery.awaiting import Awaited
 from pipeline.delivery.books import MANIFEST, Books, Part, Shipment
 from pipeline.delivery.calls import batch_call
 from pipeline.delivery.classifier import Reason, Ruling, Verdict
-from pipeline.delivery.cutting import Cut, PlanReader, ReadPlan, blocked_leaves, cuts
+from pipeline.delivery.cutting import PlanReader, ReadPlan, blocked_leaves, cuts
 from pipeline.delivery.doubts import Doubts
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.singles import Singles, contract_error, forbidden_error, foreign_error
@@ -187,34 +187,30 @@ class Sender:
                 yield again
         async for job in self._freed(run_seq, phase, awaited):
             yield job
-        canary = start == 0 and has_canary
+        canary = is_first_cut = start == 0 and has_canary
+
+        def size_of(records: pl.DataFrame) -> int:
+            if is_first_cut:
+                return self.guards.canary
+            return self.traffic.chunk_size(records) if MANNERS[phase].batch else SINGLES_PER_CHUNK
+
         which = range(partitions) if self.lane == 0 else (self.lane - 1,)
         pieces = (self._plan.records(run_seq, phase, partition) for partition in which)
-        for cut in self._cut(phase, pieces, start, canary=canary):
+        for cut in cuts(pieces, start=start, size_of=size_of):
+            is_first_cut = False
             draft = Draft(
                 run_seq, phase, self.lane, cut.cursor, cut.cursor + cut.records.height, pl.DataFrame()
             )
             good, apart_from = awaited.apart(cut.records)
             held = [(reason, _holding(draft, records)) for reason, records in apart_from]
             first_time = partial(self._first_time, _holding(draft, good), good, held)
-            if good.height and canary and cut.cursor == 0:
-                await self._canary(phase, first_time, good)
-            else:
+            if not canary:
                 yield first_time
-
-    def _cut(
-        self, phase: Phase, pieces: Iterator[pl.DataFrame | None], start: int, *, canary: bool
-    ) -> Iterator[Cut]:
-        first = canary
-
-        def size_of(records: pl.DataFrame) -> int:
-            nonlocal first
-            if first:
-                first = False
-                return self.guards.canary
-            return self.traffic.chunk_size(records) if MANNERS[phase].batch else SINGLES_PER_CHUNK
-
-        return cuts(pieces, start=start, size_of=size_of)
+            elif good.height:
+                canary = False
+                await self._canary(phase, first_time, good)
+            else:  # held back whole: the next one is the first that goes
+                await self._guarded(first_time)
 
     async def _not_sent(self, run_seq: int, phase: Phase) -> list[Shipment]:
         """Chunks of this run and phase that an earlier start cut and did not send, or not with success."""
@@ -264,7 +260,7 @@ class Sender:
             self.books.fail(
                 _canary_error(f"The API refused all {records.height} records of the first chunk: {said}.")
             )
-        elif Found.DIFFERENT in await self._reader.find(phase, records.to_dicts()):
+        elif Found.DIFFERENT in await self._reader.find(phase, records.head(self.guards.canary).to_dicts()):
             self.books.fail(_canary_error("The API holds other content than was sent in the first chunk."))
 
     async def _drive(self, shipment: Shipment) -> None:
@@ -276,7 +272,8 @@ class Sender:
             verdict, _ = await self._wire.send(*batch_call(shipment.phase, shipment.records, trace))
         except MeterfeedError:
             # No token, or the breaker is open: nothing of the request left this machine, so nothing is in doubt.
-            await self.books.settle(shipment, State.PLANNED, reason="not_reached", requests=0)
+            reason = _still_absent(shipment) or "not_reached"
+            await self.books.settle(shipment, State.PLANNED, reason=reason, requests=0)
             raise
         await self._after_batch(shipment, verdict)
 
@@ -300,11 +297,11 @@ class Sender:
                 await self._refused(shipment, verdict)
             case Ruling.FORBIDDEN:
                 if await self._in_doubt_if_stopped(shipment, self._wire.is_everything_forbidden()):
-                    await self.books.settle(shipment, State.PLANNED, verdict)
+                    await self.books.settle(shipment, State.PLANNED, verdict, reason=_still_absent(shipment))
                     raise forbidden_error()
                 await self._refused(shipment, verdict)
             case Ruling.CONTRACT:
-                await self.books.settle(shipment, State.PLANNED, verdict)
+                await self.books.settle(shipment, State.PLANNED, verdict, reason=_still_absent(shipment))
                 raise contract_error(verdict)
             case _:
                 await self.books.settle(shipment, State.IN_DOUBT, verdict)

@@ -254,7 +254,8 @@ class Singles:
         """
         now = self.wire.world.now()
         self.books.absent_at = now if self.books.absent_at is None else self.books.absent_at
-        await self.wire.traffic.pause(self.books.absent_at + self.settle_seconds - now, self.wire.over)
+        since = max(0.0, now - self.books.absent_at)  # the clock may have been set back meanwhile
+        await self.wire.traffic.pause(self.settle_seconds - since, self.wire.over)
         if self.wire.over():
             return Ended(State.IN_DOUBT, refused.reason, refused.message)
         [found] = await self.reader.find(phase, [record])

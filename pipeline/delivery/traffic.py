@@ -57,7 +57,8 @@ class Traffic:
     attempts: int = ATTEMPTS
     budget: RetryBudget = field(default_factory=RetryBudget)
     breaker: Breaker = field(default_factory=Breaker)
-    probe_read: Callable[[], Awaitable[bool]] | None = None
+    probe: Callable[[], Awaitable[object]] | None = None
+    """A harmless read, by way of `slot`; what uses the traffic gives it."""
     size: ChunkSize = field(init=False)
     pace: Concurrency = field(init=False)
     _in_flight: int = 0
@@ -140,19 +141,12 @@ class Traffic:
                 )
             if gate is Gate.WAIT:
                 await self.pause(max(0.05, self.breaker.seconds_to_wait(self.world.monotonic())), over)
-            elif gate is Gate.TRY_A_SMALL_CHUNK or is_read:
+            elif gate is Gate.TRY_ONE_REQUEST or is_read or self.probe is None:
                 return True
-            else:
-                await self._probe()
+            else:  # a harmless read goes first, on behalf of a request that changes something
+                self.breaker.give_back()
+                await self.probe()
         return False
-
-    async def _probe(self) -> None:
-        """A harmless read on behalf of a request that changes something."""
-        if self.probe_read is None:
-            self.breaker.report(self.world.monotonic(), failed=False, probe=True)
-            return
-        failed = not await self.probe_read()
-        self.breaker.report(self.world.monotonic(), failed=failed, probe=True)
 
     def learn(self, verdict: Verdict, slot: Slot, *, byte_count: int) -> None:
         """Feed what an attempt showed to breaker, budget, concurrency and chunk size."""

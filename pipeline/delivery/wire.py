@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from pipeline.delivery.calls import read_users_page_call
 from pipeline.delivery.classifier import Expectation, Reason, Ruling, Verdict, classify
@@ -48,6 +49,9 @@ class Wire:
     fail: Callable[[MeterfeedError], None] = _raise
     _pages: int = field(default=0, init=False)
     _give_up_at: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.traffic.probe = partial(self.send, *read_users_page_call(1))
 
     async def send(self, call: Call, expectation: Expectation) -> Exchange:
         """One request, once, or none when the run is over; the verdict feeds pace, breaker and budget."""

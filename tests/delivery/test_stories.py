@@ -152,6 +152,20 @@ SCENES: dict[str, Scene] = {
     "a lane sends its partition only": Scene(
         {Phase.CREATE_USERS: [users(7), users(9, 7), users(8, 16)]}, settings={"lane": 2}
     ),
+    "the first chunk is small where the first partition is": Scene(
+        {Phase.CREATE_USERS: [users(3), users(20, 3), users(17, 23)]}
+    ),
+    "the first chunk that goes comes after one that is held back whole": Scene(
+        {
+            Phase.CREATE_USERS: users(12),
+            Phase.CREATE_LOCATIONS: Made(lambda: harness.locations(12).reverse()),
+        },
+        api(
+            {"kind": "altered-values", "on": "by-id"},
+            {"kind": "altered-values", "on": "list"},
+            rules={"reject_ids": [f"user-{n:05d}" for n in range(7, 12)]},
+        ),
+    ),
     # ------------------------------------------------------------ stopping, and going on
     "nothing is sent once the end is asked for": Scene(USERS, settings={"stop": after(0)}),
     "a run that was stopped goes on where it was": Scene(PLACES, then=(api(),), settings={"stop": after(1)}),
@@ -234,6 +248,15 @@ SCENES: dict[str, Scene] = {
             fault("bad-request", at=[6]),
         ),
     ),
+    "a batch that was lost comes after no token was to be had, and a refusal": Scene(
+        {Phase.CREATE_USERS: users(29)},
+        api(
+            fault("applied-late", at=[4], seconds=45.0),
+            {"kind": "token-refused", "after": 30.0},
+            fault("unauthorized-401", at=[5]),
+        ),
+        then=(api({"kind": "bad-request", "on": "mutating"}),),
+    ),
     "what was lost and then refused may still come when nothing can be read": Scene(
         {Phase.CREATE_USERS: users(1)}, api(*LATE, {"kind": "bad-request", "on": "read", "after": 40.0})
     ),
@@ -273,6 +296,11 @@ SCENES: dict[str, Scene] = {
     "told to wait for too long": Scene(USERS, api(fault("rate-limited", at=[2], seconds=1000)), then=(api(),)),
     "told to wait again and again": Scene(USERS, api(fault("rate-limited", seconds=1)), then=(api(),)),
     "a token ends in the middle": Scene(USERS, api(fault("unauthorized-401", at=[2]))),
+    "a server that only fails is left alone, and then asked by a read": Scene(
+        {Phase.CREATE_USERS: users(120)},
+        api({"kind": "unavailable-503", "on": "mutating", "after": 0.4, "until": 8.0}),
+        settings={"concurrency": 4},
+    ),
     # ------------------------------------------------------------ too large
     "a batch that is too large is halved": Scene(USERS, api(fault("too-large-413", items=3))),
     # ------------------------------------------------------------ refused

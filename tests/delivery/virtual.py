@@ -71,6 +71,8 @@ class VirtualBench:
     lane: int = 0
     stop: Callable[[Core, float], bool] = lambda _core, _now: False
     token_lifetime: float = 3600.0
+    set_back: float = 0.0
+    """Seconds the clock of the machine was set back."""
     held: pl.DataFrame | None = None
     """Locations the ledger believes to be held before the first start."""
     core: Core = field(init=False)
@@ -84,7 +86,7 @@ class VirtualBench:
         self.sizes = {phase: sum(piece.height for piece in self.pieces(phase)) for phase in self.plan}
 
     def now(self) -> float:
-        return EPOCH + self.loop.time()
+        return EPOCH - self.set_back + self.loop.time()
 
     def close(self) -> None:
         self.loop.close()

@@ -59,7 +59,7 @@ def test_after_the_cool_down_one_read_then_one_small_chunk_are_tried():
     assert breaker.gate(15.0) is Gate.TRY_A_READ
     assert breaker.gate(15.0) is Gate.WAIT, "only one probe at a time"
     breaker.report(15.1, failed=False, probe=True)
-    assert breaker.gate(15.2) is Gate.TRY_A_SMALL_CHUNK
+    assert breaker.gate(15.2) is Gate.TRY_ONE_REQUEST
     assert breaker.gate(15.2) is Gate.WAIT
     breaker.report(15.3, failed=False, probe=True)
     assert breaker.gate(15.4) is Gate.OPEN_ROAD
@@ -97,7 +97,7 @@ def test_an_outage_of_a_minute_is_survived():
     now = 0.0
     while not breaker.is_closed:
         now += breaker.seconds_to_wait(now)
-        assert breaker.gate(now) in (Gate.TRY_A_READ, Gate.TRY_A_SMALL_CHUNK)
+        assert breaker.gate(now) in (Gate.TRY_A_READ, Gate.TRY_ONE_REQUEST)
         breaker.report(now, failed=now < 60.0, probe=True)
     assert now == 105.0
 

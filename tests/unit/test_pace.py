@@ -145,24 +145,12 @@ def test_chunks_never_shrink_to_nothing():
     assert chunks.max_bytes == 256
 
 
-def test_an_item_limit_is_learned_from_chunks_refused_together():
-    chunks = size()
-    chunks.too_many_records(600)
-    assert chunks.max_records == 599
-    chunks.too_many_records(300)
-    chunks.too_many_records(500)
-    assert chunks.max_records == 299
-    chunks.too_many_records(1)
-    assert chunks.max_records == 299
-
-
 def test_what_was_learned_is_stored_and_believed_by_the_next_run():
     chunks = size()
     chunks.was_too_large(byte_count=80_000)
-    chunks.too_many_records(500)
     learned = Learned.from_json(chunks.learned(concurrency=6).to_json())
-    assert learned == Learned(refused_bytes=80_000, refused_records=500, chunk_bytes=40_000, concurrency=6)
-    assert (size(learned=learned).max_bytes, size(learned=learned).max_records) == (40_000, 499)
+    assert learned == Learned(refused_bytes=80_000, chunk_bytes=40_000, concurrency=6)
+    assert size(learned=learned).max_bytes == 40_000
 
 
 @pytest.mark.parametrize(
