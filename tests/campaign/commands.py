@@ -318,7 +318,12 @@ class Stage:
             tracer = self._join("-o", str(self.folder / "strace"), *at.options(self.names()))
         elif log is not None:
             tracer = self._join("-y", "-o", str(log), "-e", "trace=" + ",".join(CALLS))
+        watchdog = threading.Timer(LONGEST, os.kill, (self.pid, signal.SIGKILL))
+        watchdog.start()
         code, seconds = self.process.end()
+        if not watchdog.is_alive():
+            raise Wrong(f"I20: {arguments[0]} was still running after {LONGEST:.0f} s")
+        watchdog.cancel()
         if tracer is not None:
             tracer.wait(LONGEST)
         self.seconds += seconds
