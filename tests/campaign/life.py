@@ -53,6 +53,13 @@ class Manner:
     stopping: Callable[[], bool] = lambda: False
     trouble: Callable[[Ledger], AbstractContextManager[object]] = lambda _: nullcontext()
     """What goes wrong with the ledger while it delivers."""
+    guarded: bool = False
+    """Whether the guards on refusals stand; else nothing but the canary stops a delivery that is refused."""
+
+
+SMALL_SAMPLES = {"minimum_sent": 8, "rejected": 0.05, "rejected_alike": 3}
+"""Guards on refusals for plans of a few records; by default they look at hundreds."""
+WIDE_OPEN = {"rejected": 1.0, "rejected_alike": 10**6}
 
 
 class Work(Protocol):
@@ -90,7 +97,7 @@ async def live(
         durable=durable,
         read_plan=lambda _run, phase, _partition: frames.get(phase),
         traffic=Traffic(world, chunk_records=manner.chunk, concurrency=manner.concurrency),
-        guards=GuardsSection(rejected=1.0, rejected_alike=10**6, canary=manner.canary),
+        guards=GuardsSection(**(SMALL_SAMPLES if manner.guarded else WIDE_OPEN), canary=manner.canary),
         settle_seconds=manner.settle_seconds,
         meter_point_keys=keys_of,
         stopping=manner.stopping,

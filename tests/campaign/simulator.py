@@ -451,6 +451,7 @@ class Simulation:
             settle_seconds=SETTLE_SECONDS,
             stopping=lambda: stop_after is not None and self.loop.time() - begun > stop_after,
             trouble=lambda ledger: disk_that_refuses(ledger, hiccups),
+            guarded=is_guarded(one) and not any(life.guard == "rejected" for life in self.lives),
         )
         self.step()
         with (
@@ -516,6 +517,19 @@ class _Carrier(httpx.AsyncBaseTransport):
         await self._of.inner.aclose()
 
 
+GUARDED = 0.1
+"""Share of the schedules in which refusals stop a life; the next one has wider guards, as its cure says."""
+
+
+def is_guarded(one: Schedule) -> bool:
+    """Whether the guards on refusals stand in a schedule, until one of them has stopped a life."""
+    return random.Random(f"guarded/{one.seed}/{one.case}").random() < GUARDED
+
+
 def simulate(one: Schedule, folder: Path, database: str | None = None) -> Evidence:
-    """Live through a schedule."""
+    """Live through a schedule: with the whole command, or with a sender and a plan that is given to it."""
+    from tests.campaign.whole import WholeRun, is_whole  # which rests on this module
+
+    if database is None and is_whole(one):
+        return WholeRun(one, folder).run()
     return Simulation(one, folder, database).run()
