@@ -162,6 +162,14 @@ def _checked(name: str) -> str:
 def _storage_error(path: Path, error: OSError) -> StorageError:
     """The error of ours, naming the file by its last part only."""
     return StorageError(
-        f"Cannot write or read {path.name} in the run folder: {error.strerror or type(error).__name__}.",
+        f"Cannot write or read {path.name} in the run folder: {_cause(error)}.",
         cure="Check free space and permissions of the data directory, then run `meterfeed report` again.",
     )
+
+
+def _cause(error: OSError) -> str:
+    """What the system says; Polars has its number in the message only."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if error.strerror is None and number is not None:
+        return os.strerror(int(number[1]))
+    return error.strerror or type(error).__name__

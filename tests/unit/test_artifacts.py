@@ -2,6 +2,7 @@ import os
 import stat
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,3 +116,17 @@ def test_removing_what_is_not_there_is_fine(tmp_path):
             assert stream.read() == b"x"
         folder.remove("report.html")
         assert not folder.has("report.html")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("device full (os error 28)", "No space left on device."), ("odd", "OSError.")]
+)
+def test_a_full_disk_that_polars_met_is_called_by_its_name(tmp_path, given, told):
+    with RunFolder(tmp_path) as folder, pytest.raises(StorageError) as met, folder.writing("a.csv"):
+        raise OSError(given)
+    assert met.value.message.endswith(told)
+
+
+def test_polars_numbers_a_full_disk():
+    with pytest.raises(OSError, match=r"\(os error 28\)"), Path("/dev/full").open("wb") as full:
+        pl.DataFrame({"a": ["x" * 100] * 10_000}).write_csv(full)
