@@ -15,10 +15,13 @@ import polars as pl
 import pytest
 
 from sandbox.server import Sandbox
+from tests.integration.conftest import prefect
+from tests.integration.test_sync_flow import FLOW
 from tests.security.scan import found_in
 from tests.security.test_canaries import SECRETS, TALK, Planted, plant
 from tests.security.traced import PROFILE, Place, needs_strace
 
+__all__ = ["prefect"]
 pytestmark = [needs_strace, pytest.mark.xdist_group("strace")]
 WATCH = "file,network,process"
 
@@ -113,6 +116,19 @@ def test_a_run_stays_in_its_place_and_talks_to_its_hosts_only(form, faults, plac
     assert all(b"PATH=" in one for one in started)
     assert tokens
     assert set() == found_in(started, planted.texts | SECRETS | tokens), "told of customers or secrets"
+
+
+@pytest.mark.campaign
+@pytest.mark.xdist_group("prefect")
+def test_a_flow_talks_to_prefect_and_writes_in_its_home_beside(prefect, place, planted):
+    with two_hosts([LURE, *TALK]) as hosts:
+        told = {name: value for name, value in prefect.environ().items() if name.startswith("PREFECT_")}
+        place.settings |= hosts.settings | told
+        place.run(planted.path, PROFILE, code=FLOW, watch=WATCH)
+        said = (place.folder / "out.txt").read_text()
+        assert "@@ COMPLETED Done with rejects" in said, said + (place.folder / "err.txt").read_text()
+        assert hosts.addresses | {f"127.0.0.1:{prefect.port}"} == place.reached()
+    assert [] == [path for path in outside(place) if not path.startswith(str(prefect.home))]
 
 
 def test_what_a_started_process_is_told_is_seen(place):
