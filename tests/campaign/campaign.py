@@ -38,7 +38,7 @@ SCHEDULES_TELL_SECONDS = 600.0
 POLITE = 10
 """How far schedules step back behind real processes, whose clocks do not wait (nice)."""
 
-ENOUGH_DISKS, ENOUGH_WIRE_FAULTS, CELLS_EACH = 150, 80, 3
+ENOUGH_COMMANDS, ENOUGH_DISKS, ENOUGH_WIRE_FAULTS, CELLS_EACH = 100, 150, 80, 3
 """So many cases come before the schedules are complete; the others after, if there is time."""
 
 ON_POSTGRES = 100
@@ -287,6 +287,8 @@ def case_named(name: str, seed: int) -> Case:
     if kind == "wire" and WIRE.fullmatch(rest):
         fault, cell = rest.split()
         return name, partial(_hears_wrongly, fault, int(cell), seed)
+    if kind == "command":
+        return name, partial(_commanded, name, seed)
     lived = rest if kind == "postgres" else name
     if not SHORT.fullmatch(lived):
         for one in lived.removeprefix("restored ").removeprefix("nested ").split(" then "):
@@ -331,6 +333,12 @@ def _hears_wrongly(kind: str, cell: int, seed: int, place: Path) -> bool:
     from tests.campaign.processes import hears_wrongly
 
     return hears_wrongly(place, kind, cell, seed=seed) > 0
+
+
+def _commanded(name: str, seed: int, place: Path) -> bool:
+    from tests.campaign.commands import all_commands
+
+    return dict(all_commands(seed))[name](place)
 
 
 @dataclass
@@ -459,7 +467,7 @@ def all_wire_faults(seed: int, *, cells: int) -> list[str]:
 
 # ------------------------------------------------------------------ the scorecard
 SCORECARD = Path(__file__).resolve().parents[2] / "docs" / "scorecard.md"
-REAL = ("kill points", "disk points", "drills", "wire cases")
+REAL = ("kill points", "command points", "disk points", "drills", "wire cases")
 COLUMNS = (
     *("date (UTC)", "commit", "seed", "minutes", "schedules", "cells of 1,350", "on PostgreSQL", "kills"),
     *("requests", *REAL, "made twice where the cell allows it", "violations", "command"),
@@ -594,13 +602,16 @@ def whole(seed: int, *, minutes: float, cases: int, workers: int) -> int:
 
 def real_cases(seed: int) -> tuple[dict[str, list[Case]], dict[str, list[Case]]]:
     """Cases with real processes and sockets, by the column they are counted in: what must be, and what may be."""
+    from tests.campaign.commands import all_commands
     from tests.campaign.postgres import own_database
     from tests.campaign.processes import has_strace
 
     wire = all_wire_faults(seed, cells=CELLS_EACH)
     enough = ENOUGH_WIRE_FAULTS * CELLS_EACH
     first, later = {"wire cases": wire[:enough]}, {"wire cases": wire[enough:]}
+    whole_commands: list[Case] = []
     if has_strace():
+        whole_commands = all_commands(seed)
         reference = Reference.counted(nullcontext)
         print(f"calls of the reference delivery: {reference.threads()}", flush=True)
         kills, disks = all_kills(seed, reference)
@@ -618,7 +629,8 @@ def real_cases(seed: int) -> tuple[dict[str, list[Case]], dict[str, list[Case]]]
     def cases(names: dict[str, list[str]]) -> dict[str, list[Case]]:
         return {column: [case_named(name, seed) for name in some] for column, some in names.items()}
 
-    return cases(first), cases(later)
+    few, more = whole_commands[:ENOUGH_COMMANDS], whole_commands[ENOUGH_COMMANDS:]
+    return cases(first) | {"command points": few}, {"command points": more} | cases(later)
 
 
 def replay(seed: int, case: str) -> int:

@@ -138,6 +138,7 @@ class Warm:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for the campaign
         )
 
     def _said(self) -> str:
@@ -334,7 +335,9 @@ class Stage:
         """strace joins the command, which waits for it."""
         _until(lambda: _status(self.pid, "State").startswith("T"))
         tracer = subprocess.Popen(
-            ["strace", "-f", "-qq", *options, "-p", str(self.pid)], stderr=subprocess.DEVNULL
+            ["strace", "-f", "-qq", *options, "-p", str(self.pid)],
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         _until(lambda: _status(self.pid, "TracerPid") != "0" or tracer.poll() is not None)
         os.kill(self.pid, signal.SIGCONT)
@@ -603,7 +606,7 @@ def may_be_ignored(at: Point) -> bool:
     return any(re.fullmatch(one, f"{at.call} {at.path}") for one in IGNORED)
 
 
-def all_commands(seed: int) -> list[tuple[str, Callable[[Path], object]]]:
+def all_commands(seed: int) -> list[tuple[str, Callable[[Path], bool]]]:
     """Every point of the command, in the order of the seed: a name, and what tries it in a folder.
 
     What tries it returns whether the point was met, and raises `Wrong` when something does not hold. To try one
