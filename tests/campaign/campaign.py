@@ -227,8 +227,8 @@ class Tally:
 Case = tuple[str, Callable[[Path], bool]]
 """A name, under which it can be run again, and what runs it in a folder and says whether it came to its point."""
 
-CHANCES = 2
-"""No two runs are alike to the last call: a case that did not come to its point is tried once more."""
+CHANCES = 4
+"""No two runs are alike to the last call: a case that did not come to its point is tried again, so often in all."""
 
 
 def try_all(cases: list[Case], tally: Tally, *, seed: int, minutes: float, workers: int) -> None:
