@@ -10,6 +10,7 @@ What is left is judged from the files and from what the sandbox did; nothing her
 
 from __future__ import annotations
 
+import atexit
 import csv
 import ctypes
 import gc
@@ -187,6 +188,7 @@ def warm() -> Iterator[Warm]:
         _WARM.append(mine)
 
 
+@atexit.register
 def let_go() -> None:
     """End those that are kept."""
     with _LOCK:
