@@ -416,7 +416,7 @@ STATES: Mapping[str, Any] = EXITS | {"superseded": 15}
 
 
 def the_exit_is_what_the_ledger_says(of: Evidence) -> Iterator[str]:
-    """I13: the exit code is the truth table applied to the run of the life, as the life left it."""
+    """I13: the exit code is the truth table applied to the run it speaks of, as the life left it."""
     assert isinstance(of, WholeEvidence)
     for life in of.lives:
         if life.killed or life.exit_code is None:
@@ -444,11 +444,11 @@ WHOLE: dict[str, Check] = {name: CHECKS[name] for name in SAME} | {
 }
 
 
-def states_of_newest_run(ledger: str) -> dict[str, int]:
-    """Records per state of the newest run with a plan; what was planned and is in no chunk is planned."""
-    for run_seq, plan in _rows(
-        ledger, "SELECT run_seq, plan FROM run WHERE plan IS NOT NULL ORDER BY run_seq DESC"
-    ):
+def states_of(ledger: str, run_id: str | None) -> dict[str, int]:
+    """Records of a run per state; what it planned and is in no chunk is planned. Nothing for a run without a plan."""
+    for run_seq, plan, own in _rows(ledger, "SELECT run_seq, plan, run_id FROM run WHERE plan IS NOT NULL"):
+        if own != run_id:
+            continue
         found = {
             state: int(n)
             for state, n in _rows(

@@ -57,7 +57,7 @@ from tests.campaign.retailer import (
     expected,
     export_of,
     plan_of,
-    states_of_newest_run,
+    states_of,
     yesterday,
 )
 from tests.campaign.schedules import SETTLE_SECONDS, Schedule
@@ -422,7 +422,7 @@ class WholeRun(Simulation):
         self.told = None
         await self._live(kill_at, faulty=faulty)
         self.last = self.told or self.last
-        self.life.states = states_of_newest_run(self.ledger_url) if self.told is not None else {}
+        self.life.states = {} if self.told is None else states_of(self.ledger_url, self.told.run_id)
         is_good = self.life.exit_code in (Exit.OK, Exit.DONE_WITH_REJECTS)
         self.life.settled = self.order.command == "sync" and is_good and not self._was_skipped()
 
