@@ -6,7 +6,6 @@ account of it is printed: a JSON object with `--json`, a short table without.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import json
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from flows import console, logs, signals
-from flows.endings import Interrupted, ending, interrupted_by
+from flows.endings import ending, interrupted_by
 from flows.settings import Needs, Settings, load_settings
 from flows.signals import Stop
 from schemas.outcomes import VERDICTS, Exit
@@ -131,7 +130,9 @@ def _carried_out(
                 return interrupted_by(stop.signal, summary)
 
             summary = signals.run(watched, at_once=at_once)
-    except (Exception, KeyboardInterrupt, asyncio.CancelledError, Interrupted) as error:  # the one place
+    except SystemExit:
+        raise
+    except BaseException as error:  # the one place; a panic of Polars is no Exception
         summary = ending(error, command=command, environment=environment)
         log.exception("command stopped", command=command, exit_code=summary.exit_code)
     log.info("command ended", command=command, exit_code=summary.exit_code, run_id=summary.run_id)

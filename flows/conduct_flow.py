@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from prefect import get_run_logger, runtime, task
@@ -88,7 +89,7 @@ async def conducted(
     async def watched(stopping: Stopping) -> Summary:
         try:
             return await work(settings, progress, stopping)
-        except (Exception, asyncio.CancelledError) as error:  # the same
+        except BaseException as error:  # the same; and a panic of Polars is no Exception
             logging.getLogger(__name__).exception("command stopped")
             return ending(error, command=command, environment=environment)
 
@@ -104,14 +105,18 @@ async def _in_a_thread(work: Callable[[Stopping], Coroutine[Any, Any, Summary]])
     loop, asked = asyncio.get_running_loop(), list[Exit]()
     done: asyncio.Future[Summary] = loop.create_future()
 
-    def tell(summary: Summary) -> None:
+    def tell(end: Callable[[], None]) -> None:
         if not done.done():
-            done.set_result(summary)
+            end()
 
     def body() -> None:
-        summary = asyncio.run(work(lambda: asked[0] if asked else None))
+        try:
+            summary = asyncio.run(work(lambda: asked[0] if asked else None))
+            end = partial(done.set_result, summary)
+        except BaseException as error:  # noqa: BLE001  # untold, it would let the flow wait for ever
+            end = partial(done.set_exception, error)
         with suppress(RuntimeError):  # the loop of the flow is gone: nobody waits for an answer
-            loop.call_soon_threadsafe(tell, summary)
+            loop.call_soon_threadsafe(tell, end)
 
     thread = threading.Thread(target=body, name="meterfeed")
     thread.start()

@@ -379,6 +379,7 @@ class Session:
         traffic: Traffic | None = None,
         tally: Tally | None = None,
         stopping: Callable[[], bool] | None = None,
+        identity: Identity | None = None,
     ) -> Sender:
         """What sends plans over this session's API.
 
@@ -387,8 +388,9 @@ class Session:
             traffic: to go on at the pace of an earlier sender.
             tally: to go on with its sums.
             stopping: instead of the session's own.
+            identity: how keys are made, where it must not be asked of the ledger at this moment.
         """
-        keys = self.identity()
+        keys = identity or self.identity()
         sender = Sender(
             api=self.api,
             ledger=self.ledger,

@@ -20,6 +20,7 @@ from pipeline.delivery.books import ABSORB_EVERY, Tally
 from pipeline.delivery.traffic import Traffic
 from pipeline.ending import summary_of
 from pipeline.holdings import MERGES
+from pipeline.identity import Identity
 from pipeline.intake import ROWS
 from pipeline.job import fingerprint
 from pipeline.order import Order, Ports
@@ -267,6 +268,7 @@ class Worker:
             traffic=taken.traffic,
             tally=taken.tally,
             stopping=stopping,
+            identity=taken.identity,
         )
         before = taken.tally.ended
         try:
@@ -276,15 +278,17 @@ class Worker:
             self.settled += taken.tally.ended - before
 
     async def _taken(self, run_seq: int) -> _Taken:
-        if self._run is None or self._run.run_seq != run_seq:
-            [run] = await self.crew.durable(lambda: self.crew.ledger.runs(run_seq=run_seq))
+        [run] = await self.crew.durable(lambda: self.crew.ledger.runs(run_seq=run_seq))
+        start = (run.run_seq, run.fence, run.plan)
+        if self._run is None or self._run.start != start:
             kept = json.loads(run.plan or "{}")
             plan = Plan.from_json(kept["plan"])
             spool = self.ports.shelf.shared_spool(run.run_id)
             limits = GuardsSection(**kept.get("limits", {}))
             traffic = await self.crew.durable(self.session.traffic)
             steps = steps_of(plan.phase_sizes)
-            self._run = _Taken(run_seq, steps, plan.partitions, limits, spool, traffic)
+            identity = await self.crew.durable(self.session.identity)
+            self._run = _Taken(start, steps, plan.partitions, limits, spool, traffic, identity)
         return self._run
 
 
@@ -293,16 +297,18 @@ class _Taken:
     """What a worker knows of the run it has a hand in.
 
     Attributes:
+        start: the run, and which start of it: the next one begins with other limits, and counts anew.
         traffic: pace, breaker and budget of this worker, over all partitions of the run.
         tally: what came to an end in its hands, for the guard that counts refusals.
     """
 
-    run_seq: int
+    start: tuple[int, int, str | None]
     steps: list[dict[Phase, int]]
     partitions: int
     limits: GuardsSection
     spool: RowSpool
     traffic: Traffic
+    identity: Identity
     tally: Tally = field(default_factory=Tally)
 
 

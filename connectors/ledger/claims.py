@@ -104,9 +104,10 @@ class SharedLedger(Ledger):
         phase: str | None = None,
         lane: int | None = None,
     ) -> Iterator[ChunkRow]:
-        """Chunks of the partition that is held, oldest first."""
-        held = lane if self.held is None else self.held.lane
-        return super().chunks(states=states, run_seq=run_seq, phase=phase, lane=held)
+        """Chunks of the partition that is held, oldest first: of the run it is a partition of, and of no other."""
+        if self.held is not None:
+            run_seq, lane = self.held.run_seq, self.held.lane
+        return super().chunks(states=states, run_seq=run_seq, phase=phase, lane=lane)
 
     def absorb(self, merge: Mapping[str, Any], *, at_least: int = 1) -> int:  # noqa: ARG002  the run's to do
         """Nothing: the run that shares folds what all its workers sent into the holdings."""

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from polars.exceptions import PanicException
 
 from pipeline.delivery.books import Books
 from pipeline.delivery.sender import Sender
@@ -106,9 +107,16 @@ def test_a_terminal_that_takes_nothing_does_not_hold_up_the_work(api, write):
 
 
 # ------------------------------------------------------------------ KI6
-@pytest.mark.parametrize(("part", "method"), [(Sender, "_after_batch"), (Books, "settle")])
+@pytest.mark.parametrize(
+    ("part", "method", "bug"),
+    [
+        (Sender, "_after_batch", ZeroDivisionError),
+        (Books, "settle", ZeroDivisionError),
+        (Books, "settle", PanicException),  # of Polars, and no Exception
+    ],
+)
 def test_a_bug_in_the_middle_is_exit_1_and_the_next_run_finishes(
-    meterfeed, api, write, monkeypatch, part, method
+    meterfeed, api, write, monkeypatch, part, method, bug
 ):
     """An error that is not ours to foresee, in one of many jobs side by side, must not be passed over."""
     done, lock, calls = getattr(part, method), threading.Lock(), []
@@ -118,7 +126,7 @@ def test_a_bug_in_the_middle_is_exit_1_and_the_next_run_finishes(
             calls.append(method)
             broken = len(calls) == 2
         if broken:
-            raise ZeroDivisionError("canary")
+            raise bug("canary")
         return await done(self, *args, **kwargs)
 
     settings = {**settings_for(api), "chunk_size": "5"}

@@ -459,7 +459,8 @@ def test_what_is_under_way_in_other_partitions_and_runs_is_not_doubted(shared: S
     assert shared.run.fence == found[of_bo.chunk_seq].fence
 
 
-def test_a_worker_finds_chunks_of_its_partition_by_run_and_phase(shared: Shared):
+def test_a_worker_finds_chunks_of_its_partition_by_phase_and_of_no_other_run(shared: Shared):
+    """An unfinished run may have left something in the partition of the same number: it is not this one's to settle."""
     other = begun(shared.run)
     shared.run.hold([replace(draft(shared, 1, "o"), run_seq=other)], state=State.PLANNED, reason="test")
     assert shared.anna.take("anna", seconds=LONG, lane=1) is not None
@@ -471,7 +472,7 @@ def test_a_worker_finds_chunks_of_its_partition_by_run_and_phase(shared: Shared)
         [one.manifest["id"].item() for one in shared.anna.chunks(states=[State.PLANNED], **where)]
         for where in ({}, {"run_seq": shared.run_seq}, {"phase": "create_users"})
     ]
-    assert [["o", "u", "l"], ["u", "l"], ["o", "u"]] == found
+    assert [["u", "l"], ["u", "l"], ["u"]] == found
 
 
 def test_partitions_are_claimed_in_order_and_none_that_is_through(shared: Shared):

@@ -1,17 +1,44 @@
+import asyncio
 import json
 from dataclasses import replace
 
 import pytest
+from polars.exceptions import PanicException
 
+from flows import conduct_flow
 from flows.conduct_flow import environment_for, state_of
 from flows.endings import ending
 from flows.progress import Progress
 from flows.serving import AUTOMATIONS
+from flows.settings import Needs
 from pipeline.ports import Notice
 from pipeline.reconciling import DIFFERS
 from schemas.errors import GuardError
 from schemas.outcomes import VERDICTS, Exit
 from schemas.summary import Summary
+
+PANIC = PanicException("canary")
+
+
+async def panics(*_asked) -> Summary:
+    raise PANIC
+
+
+def test_a_panic_in_the_thread_of_a_flow_is_a_bug_and_lets_nobody_wait(monkeypatch, tmp_path):
+    monkeypatch.setattr(conduct_flow, "_show", lambda _progress: asyncio.sleep(3600))
+    monkeypatch.setenv("METERFEED_DATA_DIR", str(tmp_path))
+    told = asyncio.run(conduct_flow.conducted("quality", panics, environment="sandbox", needs=Needs.NOTHING))
+    assert (told.exit_code, told.error.kind) == (Exit.BUG, "PanicException")
+    assert "canary" not in json.dumps(told.to_json())
+
+
+def test_whatever_ends_the_thread_of_a_flow_ends_the_flow():
+    async def waited():
+        return await asyncio.wait_for(conduct_flow._in_a_thread(panics), 60)
+
+    with pytest.raises(PanicException):
+        asyncio.run(waited())
+
 
 NAMES = {
     Exit.OK: ("COMPLETED", "Completed"),

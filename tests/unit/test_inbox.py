@@ -55,6 +55,11 @@ def remember(settings, content, state):
         ledger.change_run(run.run_seq, state=state)
 
 
+def test_a_file_dated_in_the_future_is_not_taken_for_one_that_grows(inbox, settings):
+    deliver(inbox, "tomorrow.csv", b"x", age=-86_400.0)
+    assert names(look_into(str(inbox), settings)) == ["tomorrow.csv"]
+
+
 def test_files_come_in_the_order_of_their_names(inbox, settings):
     for name in ("b.csv", "a.csv", "c.csv"):
         deliver(inbox, name, name.encode())
@@ -69,8 +74,8 @@ def test_the_same_content_twice_is_one_file(inbox, settings):
 
 
 def test_a_file_that_still_grows_waits(inbox, settings):
-    deliver(inbox, "a.csv", b"1", age=-3600.0)  # changed a moment ago, however long this test takes
-    found = look_into(str(inbox), settings)
+    deliver(inbox, "a.csv", b"1", age=0.0)
+    found = look_into(str(inbox), settings, still_seconds=3600.0)  # however long this test takes
     assert (found.new, found.growing) == ((), 1)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from types import SimpleNamespace
 
 from connectors.api.rate import LeasedTurns
 from pipeline.crew import Crew
 from pipeline.phases import Phase
+from pipeline.plan import Plan
 from pipeline.ports import World
-from pipeline.sharing import _Lease, steps_of
+from pipeline.sharing import Worker, _Lease, steps_of
 from schemas.errors import ApiUnavailable, GuardError, StorageError
 from schemas.sharing import Claim, ClaimLost, trouble_from_text, trouble_to_text
 
@@ -48,6 +51,35 @@ def test_trouble_arrives_as_the_error_it_was():
     assert ("Too many.", "Look.", "rejected") == (guard.message, guard.cure, guard.guard)
     away = trouble_from_text(trouble_to_text(ApiUnavailable("Away.")))
     assert (ApiUnavailable, "Away.", 15) == (type(away), away.message, away.exit_code)
+
+
+def test_a_worker_that_stays_takes_the_limits_of_the_next_start_and_counts_anew():
+    """`resume --profile P` raises a limit: whoever waits for work must not go on under the old one."""
+    asked: list[str] = []
+    plan = {"plan": Plan("d", {}, {}, 1, 0).to_json()}
+    rows = [
+        SimpleNamespace(
+            run_seq=1, run_id="r", fence=fence, plan=json.dumps(plan | {"limits": {"canary": canary}})
+        )
+        for fence, canary in ((7, 5), (7, 5), (8, 9))
+    ]
+
+    async def durable(operation):
+        asked.append(getattr(operation, "__name__", "runs"))
+        return operation()
+
+    ledger = SimpleNamespace(runs=lambda run_seq: [rows.pop(0)])
+    session = SimpleNamespace(traffic=lambda: object(), identity=lambda: object())
+    ports = SimpleNamespace(shelf=SimpleNamespace(shared_spool=lambda run_id: object()))
+    worker = Worker(SimpleNamespace(ledger=ledger, durable=durable), ports, session)
+
+    async def taken():
+        return [await worker._taken(1) for _ in range(3)]
+
+    first, again, other = asyncio.run(taken())
+    assert first is again
+    assert (5, 9) == (first.limits.canary, other.limits.canary)
+    assert first.tally is not other.tally
 
 
 class Clock:
