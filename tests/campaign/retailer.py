@@ -120,7 +120,7 @@ class Days:
         full: whether an export names everybody, so that it speaks for those it does not name.
         removes: whether somebody asks to remove who vanished.
         guarded: whether the guards stand as tight as on an export of thousands.
-        poison: ids the API refuses for good.
+        poison: ids the API refuses for good; none where somebody removes, so that a removal put off can be told.
     """
 
     before: Places
@@ -154,7 +154,7 @@ def days_of(seed: int, case: int, poison: float) -> Days:
         full,
         removes,
         guarded=not removes and chance.random() < 0.5,
-        poison=frozenset(own for own in fresh if chance.random() < poison),
+        poison=frozenset(own for own in fresh if chance.random() < poison and not removes),
     )
 
 

@@ -409,6 +409,9 @@ class WholeRun(Simulation):
     ) -> None:
         """One life. Whoever was stopped by a guard looks at the report, and says what the cure says."""
         self.turn += turned
+        if command == "sync" and self._waits():
+            command = "resume"
+            self.profile = profile_of(full=self.days.full, guarded=False, canary=NO_CANARY)
         plan = self._cure() if command == "sync" else None
         export = self._export(self.days.exports[-1 if latest else 0], self.turn)
         self.order = self._order(command, export, removes=self.days.removes)
@@ -423,8 +426,14 @@ class WholeRun(Simulation):
         await self._live(kill_at, faulty=faulty)
         self.last = self.told or self.last
         self.life.states = {} if self.told is None else states_of(self.ledger_url, self.told.run_id)
-        is_good = self.life.exit_code in (Exit.OK, Exit.DONE_WITH_REJECTS)
+        # A removal is put off, as a reject, while a list that lags still shows what hangs on the record.
+        good = (Exit.OK,) if self.days.removes else (Exit.OK, Exit.DONE_WITH_REJECTS)
+        is_good = self.life.exit_code in good
         self.life.settled = self.order.command == "sync" and is_good and not self._was_skipped()
+
+    def _waits(self) -> bool:
+        """Whether an earlier delta, which a guard stopped, has to be finished first: its cure says to resume it."""
+        return bool(self.lives) and self.lives[-1].guard is not None and self.told is None
 
     def _was_skipped(self) -> bool:
         """Whether these very bytes were done before: what was refused then is not sent again."""
