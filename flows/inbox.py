@@ -2,6 +2,7 @@
 
 What was picked up is known by content (SHA-256) and remembered by the ledger alone: a file may be renamed, delivered
 twice or left lying, and a lost Prefect server forgets nothing. A file that did not come to its end is new still.
+After `adopt` every file is: what it brought may not be there any more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from connectors.exports.places import LocalPlace, Place, find_places
 from connectors.ledger.store import read_ledger
 from flows.settings import Settings
 from schemas.errors import ExportError, SettingsError
+from schemas.ledger import ADOPTED
 
 PICKED_UP: Final = ("settled", "superseded")
 """States of a run whose files are done with: loaded, or overtaken by a newer full export."""
@@ -77,4 +79,7 @@ def _picked_up(settings: Settings) -> set[str]:
     if ledger is None:
         return set()
     done = [run for state in PICKED_UP for run in ledger.runs(state=state, brief=True)]
-    return {source.sha256 for run in done for source in ledger.sources(run.run_seq)}
+    if not done:
+        return set()
+    adopted = int(ledger.recall(ADOPTED) or 0)
+    return {source.sha256 for run in done if run.run_seq > adopted for source in ledger.sources(run.run_seq)}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Final
 
 import polars as pl
 
@@ -23,13 +22,10 @@ from pipeline.partition import bucket, user_key
 from pipeline.ports import LedgerBook, Notice
 from pipeline.reconciling import READ_AT_ONCE, STALE_SECONDS
 from pipeline.remote import Remote
-from pipeline.session import Session, open_session
-from schemas.ledger import BUCKETS
+from pipeline.session import ADOPTING, Session, open_session
+from schemas.ledger import ADOPTED, BUCKETS
 from schemas.outcomes import Kind
 from schemas.summary import Summary
-
-PROGRESS: Final = "adopt"
-"""The fact under which the ledger keeps whose reading it has aside."""
 
 
 def aside(kind: Kind) -> str:
@@ -44,7 +40,8 @@ class Progress:
     Attributes:
         scope: the profile that shall speak for what is read.
         key: fingerprint of the key its digests are made with.
-        mark: the newest run that sent anything; what it changed may have been read before.
+        mark: the newest run that sent anything. An older one that is resumed makes the reading void when it begins
+            to send (`Session.begin_sending`).
         began_at: UTC seconds.
         starts: so many times it was begun or gone on with.
     """
@@ -59,8 +56,9 @@ class Progress:
 async def adopt(order: Order, ports: Ports) -> Summary:
     """Build the ledger's holdings anew from what the API holds; sends nothing that changes anything.
 
-    Where the ledger is not the newest copy, what its runs have not sent may have been sent since: those are given up.
-    Their exports, loaded again, create only what is absent.
+    Where the ledger is not the newest copy, what its runs have not sent may have been sent since: those are given up,
+    and so is every plan that waits. Exports that were loaded before may be loaded again: only what is absent is
+    created.
     """
     async with open_session(order, ports) as session:
         await session.sign_in()
@@ -79,7 +77,7 @@ async def adopt(order: Order, ports: Ports) -> Summary:
             read += users.height
             ports.world.notice(Notice("adopt", read, listed.height, "users"))
             session.raise_if_stopping()
-        counts = await session.durable(_believe, session.ledger)
+        counts, plans = await session.durable(_believe, session)
         await session.durable(session.ledger.trust)
         return summary_of(
             order.command,
@@ -87,6 +85,7 @@ async def adopt(order: Order, ports: Ports) -> Summary:
             ports.world,
             adopted=counts,
             given_up=given_up,
+            plans_given_up=plans,
             starts=progress.starts,
             users_read=left.height,
         )
@@ -97,7 +96,7 @@ def _take_up(session: Session, order: Order, remote: Remote) -> Progress:
     ledger, now = session.ledger, session.ports.world.now()
     key = fingerprint(remote.identity.ledger_key or remote.identity.key)
     fresh = Progress(remote.scope, key, session.newest_sent(), now)
-    text = ledger.recall(PROGRESS)
+    text = ledger.recall(ADOPTING)
     if text and not order.afresh:
         before = Progress(**json.loads(text))
         is_same = before == replace(fresh, began_at=before.began_at, starts=before.starts)
@@ -105,7 +104,7 @@ def _take_up(session: Session, order: Order, remote: Remote) -> Progress:
             fresh = replace(before, starts=before.starts + 1)
     if fresh.starts == 1:
         _forget(ledger)
-    ledger.remember({PROGRESS: json.dumps(asdict(fresh))})
+    ledger.remember({ADOPTING: json.dumps(asdict(fresh))})
     return fresh
 
 
@@ -150,21 +149,24 @@ def _keep(ledger: LedgerBook, users: pl.DataFrame, held: Mapping[Kind, pl.DataFr
                 ledger.store_holdings(aside(kind), number, page)
 
 
-def _believe(ledger: LedgerBook) -> dict[str, int]:
-    """What was read is what the ledger believes; the records of each kind."""
+def _believe(session: Session) -> tuple[dict[str, int], list[str]]:
+    """What was read is what the ledger believes; the records of each kind, and plans that rested on something else."""
+    ledger = session.ledger
     counts = dict.fromkeys((kind.value for kind in Kind), 0)
     for kind, number, page in _aside(ledger):
         ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
         counts[kind.value] += page.height
     _forget(ledger)
-    return counts
+    newest = ledger.runs(limit=1, brief=True)
+    ledger.remember({ADOPTED: str(newest[0].run_seq if newest else 0)})
+    return counts, session.give_up_plans()
 
 
 def _forget(ledger: LedgerBook) -> None:
     for kind, number, page in _aside(ledger):
         if page.height:
             ledger.store_holdings(aside(kind), number, page.clear())
-    ledger.remember({PROGRESS: ""})
+    ledger.remember({ADOPTING: ""})
 
 
 def _aside(ledger: LedgerBook) -> Iterator[tuple[Kind, int, pl.DataFrame]]:

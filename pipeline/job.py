@@ -53,6 +53,11 @@ def job_of(
     return Job(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(), names)
 
 
+def share_a_profile(profiles: str, others: str) -> bool:
+    """Whether two runs speak of the same customers: their profiles, joined as `Job.profiles` is, have one in common."""
+    return not set(profiles.split("+")).isdisjoint(others.split("+"))
+
+
 def fingerprint(secret: str) -> str:
     """A name for a secret that tells nothing of it."""
     return hashlib.sha256(b"meterfeed fingerprint\x1f" + secret.encode()).hexdigest()[:16]

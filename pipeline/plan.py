@@ -21,7 +21,7 @@ PLAN_SCHEMA = pl.Schema(
 )
 """One line per record to change: what the ledger will know of it, and its JSON body."""
 
-_CREATES = {
+CREATES = {
     Kind.USER: Phase.CREATE_USERS,
     Kind.LOCATION: Phase.CREATE_LOCATIONS,
     Kind.RESOURCE: Phase.CREATE_RESOURCES,
@@ -81,7 +81,7 @@ def compare(
 
 def phases_of(kind: Kind, compared: Compared) -> Iterator[tuple[Phase, pl.DataFrame]]:
     """The phases that carry out a comparison, with their records."""
-    yield _CREATES[kind], compared.create
+    yield CREATES[kind], compared.create
     if kind in _UPDATES:
         yield _UPDATES[kind], compared.update
 

@@ -28,6 +28,7 @@ from pipeline.guards import History, first_tripped, plan_guards, row_guards, tig
 from pipeline.identity import Identity
 from pipeline.job import Job, job_of
 from pipeline.order import Opened, Order, Ports
+from pipeline.overtaken import refuse_before_its_turn, refuse_what_is_held
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import Notice, RunShelf
@@ -42,7 +43,7 @@ from pipeline.removing import (
 from pipeline.session import LEDGER_BYTES, SETTLED, Session, open_session
 from pipeline.sharing import send_plan
 from schemas.details import GuardCheck
-from schemas.errors import ApiUnavailable, MeterfeedError
+from schemas.errors import ApiUnavailable, GuardError, MeterfeedError
 from schemas.ledger import RunRow
 from schemas.outcomes import Exit
 from schemas.summary import Summary
@@ -147,6 +148,8 @@ async def apply(order: Order, ports: Ports) -> Summary:
         await session.sign_in()
         await session.settle_the_past()
         with shelf:
+            await refuse_before_its_turn(session, run)
+            await refuse_what_is_held(session, run, made, shelf)
             approved = order.run != run.run_id or order.approve == made.digest
             return await _deliver(session, run, shelf, made, checks, approved=approved)
 
@@ -161,6 +164,7 @@ async def resume(order: Order, ports: Ports) -> Summary:
             run, shelf, made, checks = await session.take_up(run_id)
             await session.renew_limits(run, order.profiles)
             with shelf:
+                await refuse_what_is_held(session, run, made, shelf)
                 summary = await _deliver(session, run, shelf, made, checks, approved=False)
         if summary is None and (summary := await session.last_summary(order.run)) is None:
             nothing = summary_of(order.command, order.environment, ports.world)
@@ -241,14 +245,19 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
 
     What a delta said is said nowhere else, so it may not be given up; and it must not be sent after a newer one.
     """
-    replaces = all(profile.export.kind == "full" for _, profile in opened)
+    all_full = all(profile.export.kind == "full" for _, profile in opened)
     for run_id in await session.unfinished(profiles=job.profiles):
-        if replaces:
+        earlier = await session.run_of(run_id)
+        if all_full and set(earlier.profiles.split("+")) <= set(job.profiles.split("+")):
             await session.give_up(run_id)
             continue
-        run, shelf, made, checks = await session.take_up(run_id)
-        with shelf:
-            _, trouble = await _delivered(session, run, shelf, made, checks, approved=False)
+        try:
+            trouble = await _go_on_with(session, run_id)
+        except GuardError as error:
+            if error.guard != "stale" or earlier.job_digest != job.digest:
+                raise
+            await session.give_up(run_id)  # this very job says all of it again
+            continue
         if await session.unfinished(run_id):
             trouble = trouble or ApiUnavailable(
                 "Some of its records are still open.", cure="Run `meterfeed resume`."
@@ -257,6 +266,19 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
             trouble.message = f"The earlier run {run_id} could not be finished: {trouble.message}"
             trouble.cure = f"{trouble.cure} A newer delta is sent only after the older one.".strip()
             raise trouble
+
+
+async def _go_on_with(session: Session, run_id: str) -> MeterfeedError | None:
+    """Send what a run has not sent; what stopped it is returned.
+
+    Raises:
+        GuardError: its plan is stale.
+    """
+    run, shelf, made, checks = await session.take_up(run_id)
+    with shelf:
+        await refuse_what_is_held(session, run, made, shelf)
+        _, trouble = await _delivered(session, run, shelf, made, checks, approved=False)
+        return trouble
 
 
 async def _deliver(

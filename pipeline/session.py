@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -22,7 +23,7 @@ from pipeline.delivery.wire import Wire
 from pipeline.guards import History, tightest
 from pipeline.holdings import MERGES
 from pipeline.identity import Identity
-from pipeline.job import Job, fingerprint
+from pipeline.job import Job, fingerprint, share_a_profile
 from pipeline.order import Opened, Order, Ports
 from pipeline.partition import user_key
 from pipeline.phases import Phase
@@ -32,11 +33,13 @@ from pipeline.ports import Api, Durable, LedgerBook, RowSpool, RunShelf
 from schemas.details import GuardCheck, RunDetails, StageTime
 from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedError, StorageError
 from schemas.exchange import Answer, Call
-from schemas.ledger import BUCKETS, ChunkRow, RunRow, SourceRow, State
+from schemas.ledger import ADOPTED, BUCKETS, ChunkRow, RunRow, SourceRow, State
 from schemas.outcomes import Exit, Kind
 from schemas.profile import GuardsSection, Profile
 from schemas.summary import Summary
 
+ADOPTING = "adopt"
+"""The fact under which the ledger keeps whose reading `adopt` has aside."""
 LEARNED = "learned"
 """The fact under which the ledger keeps what was learned of the API's limits."""
 LEDGER_BYTES = 300
@@ -130,7 +133,7 @@ class Session:
 
     def newest_sent(self) -> int:
         """The number of the newest run that sent anything, or 0."""
-        sent = (run.run_seq for run in self.ledger.runs() if run.state in (SETTLED, SENDING))
+        sent = (run.run_seq for run in self.ledger.runs(brief=True) if run.state in (SETTLED, SENDING))
         return max(sent, default=0)
 
     async def settle_the_past(self, *, only_if_needed: bool = False) -> None:
@@ -155,23 +158,45 @@ class Session:
             )
 
     async def settled_twin(self, job: Job, *, ever: bool = False) -> RunRow | None:
-        """The newest run of these profiles, if it did this very job and nothing of it is open.
+        """The newest run of any of these profiles, if it did this very job and nothing of it is open.
+
+        What was done before the ledger was built anew from the API does not count: not all of it may be there.
 
         Args:
             ever: any run that did it will do: a backfill goes through the same exports in the same order.
         """
-        runs = await self.durable(self.ledger.runs, profiles=job.profiles)
-        sent = [run for run in runs if run.state in (SETTLED, SENDING, SUPERSEDED)]
-        twins = [run for run in (sent if ever else sent[:1]) if run.job_digest == job.digest]
-        return next((run for run in twins if run.state == SETTLED), None)
+        return await self.durable(self._settled_twin, job, ever)
+
+    def _settled_twin(self, job: Job, ever: bool) -> RunRow | None:
+        if ever:
+            found = self.ledger.runs(job_digest=job.digest, brief=True)
+        else:
+            sent = (
+                run
+                for run in self.ledger.runs(brief=True)
+                if run.state in (SETTLED, SENDING, SUPERSEDED) and share_a_profile(run.profiles, job.profiles)
+            )
+            found = [run for run in islice(sent, 1) if run.job_digest == job.digest]
+        adopted = int(self.ledger.recall(ADOPTED) or 0)
+        twin = next((run for run in found if run.state == SETTLED and run.run_seq > adopted), None)
+        return None if twin is None else self.ledger.runs(run_seq=twin.run_seq)[0]
 
     async def unfinished(self, run_id: str | None = None, *, profiles: str | None = None) -> list[str]:
-        """Runs that began to send and are not settled, oldest first."""
-        runs = await self.durable(self.ledger.runs, state=SENDING, run_id=run_id, profiles=profiles)
-        return [run.run_id for run in reversed(runs)]
+        """Runs that began to send and are not settled, oldest first; of all profiles, or of any of these."""
+        runs = await self.durable(lambda: self.ledger.runs(state=SENDING, run_id=run_id, brief=True))
+        return [
+            run.run_id
+            for run in reversed(runs)
+            if profiles is None or share_a_profile(run.profiles, profiles)
+        ]
+
+    async def run_of(self, run_id: str) -> RunRow:
+        """A run by its id."""
+        [run] = await self.durable(lambda: self.ledger.runs(run_id=run_id, brief=True))
+        return run
 
     async def give_up(self, run_id: str) -> None:
-        """A newer full export takes the place of what an older run has not sent."""
+        """Something newer says all that an older run has not sent, and takes its place."""
 
         def supersede() -> None:
             [run] = self.ledger.runs(run_id=run_id)
@@ -179,6 +204,16 @@ class Session:
             self.ledger.change_run(run.run_seq, state=SUPERSEDED)
 
         await self.durable(supersede)
+
+    def give_up_plans(self) -> list[str]:
+        """Plans nobody applied: they rest on what is not believed any more. Their spools, which hold rows, go too."""
+        planned = self.ledger.runs(state=PLANNED, brief=True)
+        for run in planned:
+            self.ledger.change_run(run.run_seq, state=SUPERSEDED)
+            with self.ports.shelf.open(run.run_id) as shelf, suppress(StorageError):  # it is gone already
+                shelf.spool()
+                shelf.drop_spool()
+        return [run.run_id for run in planned]
 
     async def history(self, job: Job, export_kind: str) -> History:
         """What completed runs of these profiles looked like; a full export is not measured by a correction."""
@@ -192,15 +227,18 @@ class Session:
         Raises:
             GuardError: there is no such run.
         """
-        runs = await self.durable(lambda: self.ledger.runs(run_id=run_id))
-        done = [run for run in runs if run.summary and run.state in (SETTLED, SENDING, PLANNED)]
-        if not done and run_id is None:
+        runs = await self.durable(lambda: self.ledger.runs(run_id=run_id, brief=True))
+        ended = (run for run in runs if run.exit_code is not None)
+        done = next((run for run in ended if run.state in (SETTLED, SENDING, PLANNED)), None)
+        if done is None and run_id is None:
             return None
-        if not done:
+        if done is None:
             raise GuardError(
                 "There is no run to resume.", guard="resume", cure="`meterfeed runs` lists them."
             )
-        return Summary.from_json(json.loads(done[0].summary or "{}"))
+        seq = done.run_seq
+        [whole] = await self.durable(lambda: self.ledger.runs(run_seq=seq))
+        return Summary.from_json(json.loads(whole.summary or "{}"))
 
     # ------------------------------------------------------------ the run
     async def begin(self, command: str, job: Job, opened: Opened) -> tuple[RunRow, RunShelf]:
@@ -232,11 +270,12 @@ class Session:
         """A planned run, by its id, the digest of its plan, or the beginning of a digest.
 
         Raises:
-            GuardError: there is no such plan, there are several, or a newer run changed what it rests on.
+            GuardError: there is no such plan, there are several, it was given up, or a newer run of one of its
+                profiles changed what it rests on.
             StorageError: its spool is gone.
         """
-        runs = await self.durable(self.ledger.runs)
-        found = _named(name, [run for run in runs if run.plan])
+        runs = await self.durable(lambda: self.ledger.runs(brief=True))
+        found = _named(name, [run for run in runs if run.plan_digest])
         if not found:
             raise GuardError(
                 f"There is no plan {name[:40]!r}.", guard="apply", cure="`meterfeed runs` lists them."
@@ -247,19 +286,19 @@ class Session:
                 guard="apply",
                 cure="Nothing was sent. Give the whole digest.",
             )
-        run = found[0]
+        newest = found[0].run_seq
+        [run] = await self.durable(lambda: self.ledger.runs(run_seq=newest))
         newer = [
-            other
+            other.run_id
             for other in runs
             if other.run_seq > run.run_seq
-            and other.profiles == run.profiles
+            and share_a_profile(other.profiles, run.profiles)
             and other.state in (SENDING, SETTLED)
         ]
-        if newer and run.state != SETTLED:
+        if run.state == SUPERSEDED or (newer and run.state != SETTLED):
+            why = "it was given up" if run.state == SUPERSEDED else f"{newer[0]} has sent since"
             raise GuardError(
-                f"The plan of {run.run_id} is stale: {newer[0].run_id} has sent since.",
-                guard="stale",
-                cure="Plan again: `meterfeed plan EXPORT --profile PROFILE`.",
+                f"The plan of {run.run_id} is stale: {why}.", guard="stale", cure=load_again(run)
             )
         kept = json.loads(run.plan or "{}")
         checks = [GuardCheck(**check) for check in kept["guards"]]
@@ -303,8 +342,17 @@ class Session:
 
     # ------------------------------------------------------------ sending
     async def begin_sending(self, run: RunRow) -> None:
-        """From here on the run must be finished, not planned again."""
-        await self.durable(lambda: self.ledger.change_run(run.run_seq, state=SENDING))
+        """From here on the run must be finished, not planned again.
+
+        What an interrupted `adopt` has read may not hold after it, whichever run it is: that one begins anew.
+        """
+
+        def begin() -> None:
+            self.ledger.change_run(run.run_seq, state=SENDING)
+            if self.ledger.recall(ADOPTING):
+                self.ledger.remember({ADOPTING: ""})
+
+        await self.durable(begin)
 
     async def send(self, run: RunRow, plan: Plan, shelf: RunShelf, *, lane: int = 0) -> MeterfeedError | None:
         """Deliver a plan, or one lane of it, from wherever it stands; what stopped it is returned, not raised."""
@@ -458,6 +506,13 @@ class Session:
             raise InterruptedEarly
 
 
+def load_again(run: RunRow) -> str:
+    """What to do about a run whose plan is stale."""
+    if run.state == SENDING:
+        return "Load its export again: `meterfeed sync EXPORT --profile PROFILE` takes the place of what is left."
+    return "Plan again: `meterfeed plan EXPORT --profile PROFILE`."
+
+
 def _named(name: str, runs: Sequence[RunRow]) -> list[RunRow]:
     """Runs with this id or plan; else those whose plan begins so, which takes `SHORTEST_NAME` digits at least."""
     exact = [run for run in runs if name in (run.run_id, run.plan_digest)]
@@ -507,9 +562,8 @@ class _Spools:
 
     def read(self, run_seq: int, phase: Phase, partition: int) -> Any:
         if run_seq not in self._found:
-            run = next((run for run in self.ledger.runs() if run.run_seq == run_seq), None)
             self._found[run_seq] = None
-            if run is not None:
+            for run in self.ledger.runs(run_seq=run_seq, brief=True):
                 with suppress(StorageError):  # the spool is lost: presence is all that can be told
                     shelf = self._open.enter_context(self.ports.shelf.open(run.run_id))
                     self._found[run_seq] = shelf.spool()

@@ -26,10 +26,10 @@ from pipeline.planning import phase_table
 from pipeline.ports import Notice
 from pipeline.reconciling import PAGE as DRIFT_PAGE
 from pipeline.remote import location_digest
-from pipeline.session import PLANNED, SUPERSEDED, Session, open_session
+from pipeline.session import Session, open_session
 from pipeline.vanishing import PAGES
 from schemas.coordinates import in_test_area
-from schemas.errors import ApiUnavailable, GuardError, StorageError
+from schemas.errors import ApiUnavailable, GuardError
 from schemas.ledger import BUCKETS
 from schemas.masking import masked_id
 from schemas.outcomes import Kind
@@ -193,7 +193,7 @@ async def erase(order: Order, ports: Ports) -> Summary:
         await session.settle_the_past()
         await session.durable(_find_held, session, Kind.USER, user)
         await _remove_user(session, user)
-        given_up = await session.durable(_give_up_plans, session)
+        given_up = await session.durable(session.give_up_plans)
         await session.durable(_forget, session, user)
         return summary_of(
             order.command,
@@ -229,20 +229,6 @@ async def _remove_user(session: Session, user: str) -> None:
         guard="erase",
         cure="Run `meterfeed erase` again; if it is refused again, ask the vendor why.",
     )
-
-
-def _give_up_plans(session: Session) -> list[str]:
-    """Plans nobody applied; their spools hold rows of customers."""
-    planned = session.ledger.runs(state=PLANNED)
-    for run in planned:
-        session.ledger.change_run(run.run_seq, state=SUPERSEDED)
-        with session.ports.shelf.open(run.run_id) as shelf:
-            try:
-                shelf.spool()
-            except StorageError:
-                continue  # it is gone already
-            shelf.drop_spool()
-    return [run.run_id for run in planned]
 
 
 def _forget(session: Session, user: str) -> None:

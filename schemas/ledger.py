@@ -135,6 +135,13 @@ class ChunkRow:
         return 1
 
 
+ADOPTED = "adopted"
+"""The fact under which the ledger keeps the newest run there was when `adopt` last built it anew.
+
+What runs up to it did is no proof of what is there: their exports may be loaded again.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as the ledger holds it; `state` is running, planned, stopped or settled."""

@@ -9,7 +9,7 @@ from flows.blocks import MeterfeedAccount, account_of, overlaid
 from flows.inbox import look_into
 from flows.settings import Needs, Secret, load_settings
 from schemas.errors import SettingsError
-from schemas.ledger import Identity, SourceRow
+from schemas.ledger import ADOPTED, Identity, SourceRow
 
 
 @pytest.fixture
@@ -99,6 +99,17 @@ def test_a_file_is_new_until_its_run_is_done_with_it(inbox, settings, state, new
     deliver(inbox, "a.csv", b"content")
     remember(settings, b"content", state)
     assert names(look_into(str(inbox), settings)) == new
+
+
+def test_after_adopt_a_file_is_new_again_until_it_is_loaded_once_more(inbox, settings):
+    deliver(inbox, "a.csv", b"content")
+    remember(settings, b"content", "settled")
+    url = settings.ledger.get_secret_value()
+    with open_ledger(url, identity=Identity("tenant", "https://api", "key"), now=0.0) as ledger:
+        ledger.remember({ADOPTED: str(ledger.runs()[0].run_seq)})
+    assert ["a.csv"] == names(look_into(str(inbox), settings))
+    remember(settings, b"content", "settled")
+    assert [] == names(look_into(str(inbox), settings))
 
 
 def test_a_folder_that_is_not_there_is_not_an_empty_one(inbox, settings):
