@@ -133,7 +133,13 @@ def _fold_and_write(spool: Any, folding: Any, out: Path) -> list[int]:
             folded.records[kind].select(names).write_parquet(path, compression="lz4", statistics=False)
         counts = folded.counts
         made = [folded.records[kind].height for kind in columns]
-        part = [counts.quarantined, counts.duplicate, counts.mapped, *made, folded.provenance.height]
+        part = [
+            counts.quarantined,
+            counts.duplicate,
+            counts.mapped,
+            *made,
+            folded.provenance.collect().height,
+        ]
         totals = [total + more for total, more in zip(totals, part, strict=True)]
         del piece, folded  # or they are held while the next ones are made
     return totals

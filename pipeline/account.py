@@ -9,14 +9,13 @@ import polars as pl
 
 from pipeline.phases import COUNTED, MANNERS, Phase
 from pipeline.plan import Plan
+from pipeline.row_token import SOURCE_SIZE
 from schemas.details import EXAMPLE_LIMIT, ReasonCount, RecordExample
 from schemas.errors import AccountError
 from schemas.ledger import ChunkRow, State
 from schemas.masking import masked_id, masked_text
 from schemas.outcomes import REMOVED, Exit, Kind, Outcome
 from schemas.summary import Customers, RecordCounts, RowCounts
-
-ROW_SOURCE = 1 << 40
 
 OUTCOMES = {
     State.REJECTED: Outcome.REJECTED,
@@ -158,7 +157,7 @@ def examples(chunks: Iterable[ChunkRow], files: Sequence[str]) -> tuple[RecordEx
             chunk.manifest.select("id", "row").head(EXAMPLE_LIMIT - shown[outcome]).iter_rows()
         ):
             shown[outcome] += 1
-            source = row // ROW_SOURCE
+            source = row // SOURCE_SIZE
             found.append(
                 RecordExample(
                     outcome,
@@ -167,7 +166,7 @@ def examples(chunks: Iterable[ChunkRow], files: Sequence[str]) -> tuple[RecordEx
                     chunk.reason or "not_sent",
                     masked_text(chunk.message or ""),
                     files[source] if source < len(files) else "",
-                    row % ROW_SOURCE,
+                    row % SOURCE_SIZE,
                 )
             )
     return tuple(found)

@@ -18,6 +18,7 @@ import polars as pl
 from pipeline.partition import buckets_of
 from pipeline.phases import MANNERS, Phase
 from pipeline.ports import KeptRun, LedgerBook
+from pipeline.row_token import SOURCE_SIZE
 from schemas.errors import GuardError
 from schemas.ledger import ChunkRow, RunRow, State
 from schemas.masking import masked_id
@@ -25,7 +26,6 @@ from schemas.outcomes import Kind
 
 TOKEN_LENGTH: Final = 32
 """Hex characters of a file's SHA-256 in a row token."""
-SOURCE_SHIFT: Final = 1 << 40
 MOST_ATTEMPTS: Final = 100
 """Attempts of one row that are told; nobody mends a row more often."""
 NOT_A_RULE: Final = "unreadable"
@@ -112,7 +112,7 @@ class _Memory:
         if self._ledger is None:
             return [], [], None
         held = [
-            {"kind": kind.value, "user": masked_id(row["user_id"]), "row": row["row"] % SOURCE_SHIFT}
+            {"kind": kind.value, "user": masked_id(row["user_id"]), "row": row["row"] % SOURCE_SIZE}
             for kind in Kind
             for number in buckets_of(0, 1)
             if (page := self._ledger.holdings(kind.value, range(number, number + 1))) is not None
@@ -121,7 +121,7 @@ class _Memory:
         events, place = [], None
         for run, chunk, token in self._chunks_with(pl.col("id") == wanted):
             sources = self._ledger.sources(run.run_seq)
-            source, line = divmod(token, SOURCE_SHIFT)
+            source, line = divmod(token, SOURCE_SIZE)
             known = sources[source] if source < len(sources) else None
             place = Place(known.sha256[:TOKEN_LENGTH], line) if known is not None else place
             events.append(
@@ -229,7 +229,7 @@ class _Memory:
         found = {}
         for run in runs:
             tokens = [
-                source.index * SOURCE_SHIFT + place.line
+                source.index * SOURCE_SIZE + place.line
                 for source in self._ledger.sources(run.run_seq)
                 if source.sha256.startswith(place.content)
             ]

@@ -16,13 +16,11 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from pipeline.row_token import SOURCE_BITS
 from schemas.coordinates import numbers
 from schemas.errors import ProfileError
 from schemas.meter_points import BLANKS, HIDDEN, SCHEMES, MeterPointScheme
 from schemas.profile import GEOGRAPHIC, LOCATION_TYPES, RESOURCE_TYPES, Profile
-
-SOURCE_BITS: Final = 40
-"""A row token is `source << 40 | line`: it sorts in the order of the run, up to 10^12 lines a file."""
 
 UNDOINGS: Final[Mapping[str, tuple[str, str]]] = {
     "zero-width": (f"[{HIDDEN}]", ""),

@@ -11,7 +11,6 @@ stand; `keep-first` lets the customer stand whose row came first in the run. Eit
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +20,7 @@ import polars as pl
 from pipeline.identity import Identity
 from pipeline.partition import METER_POINT_KEY, USER_KEY, RowShape, bucket
 from pipeline.ports import RowSpool
+from schemas.profile import VEHICLE
 
 Policy = Literal["quarantine", "keep-first"]
 
@@ -63,9 +63,6 @@ CLAIM_BUCKETS: Final = 4
 
 COORDINATE_TOLERANCE: Final = 1e-4
 """Degrees within which two points are one location: at most 11 m, two meters in one building."""
-
-VEHICLE: Final = "Vehicle"
-"""The resource type that hangs on its user, not on a location."""
 
 CONTESTED: Final = "contested"
 """The spool's table of rows in conflict across customers: `row, rule, kept`."""
@@ -121,19 +118,11 @@ def _claims(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     return claims.with_columns(coarse.alias("bucket"))
 
 
-def find_conflicts(spool: RowSpool, policy: ConflictPolicy) -> dict[str, int]:
-    """Judge all claims in the spool; leaves the table `contested` and removes the claims.
-
-    Returns:
-        Rows in conflict per rule, those that stand included.
-    """
-    found: Counter[str] = Counter()
+def find_conflicts(spool: RowSpool, policy: ConflictPolicy) -> None:
+    """Judge all claims in the spool; leaves the table `contested` and removes the claims."""
     for partition in range(spool.partitions):
-        rows_in_conflict = contested(spool.read(CLAIMS, partition), policy)
-        spool.append(CONTESTED, rows_in_conflict)
-        found.update(dict(rows_in_conflict["rule"].value_counts().iter_rows()))
+        spool.append(CONTESTED, contested(spool.read(CLAIMS, partition), policy))
     spool.drop(CLAIMS)
-    return dict(found)
 
 
 def contested(claims: pl.DataFrame, policy: ConflictPolicy) -> pl.DataFrame:

@@ -16,9 +16,10 @@ from pipeline.guards import first_tripped, tightest
 from pipeline.order import Opened
 from pipeline.phases import COUNTED, MANNERS, NAMED_BY_NO_ROW, TOLD, Phase
 from pipeline.plan import LOST, Plan
-from pipeline.planning import PROVENANCE, UNCHANGED, phase_table
+from pipeline.planning import UNCHANGED, phase_table
 from pipeline.ports import PlanSpool, RunShelf, World
 from pipeline.prepare import Judged
+from pipeline.row_token import source_columns
 from pipeline.session import SENDING, Session
 from schemas.details import GuardCheck, Handovers, RunDetails
 from schemas.errors import GuardError, MeterfeedError, StorageError
@@ -56,7 +57,6 @@ PACE = "pace"
 """The fact under which the ledger keeps seconds per request of the last run that sent some."""
 PACE_REQUESTS = 20
 """Fewer say nothing of the pace."""
-SOURCE_SHIFT = 1 << 40
 
 
 # ------------------------------------------------------------------ summaries
@@ -634,16 +634,3 @@ _NO_SOURCE = (
     pl.lit(None, pl.String).alias("source_file"),
     pl.lit(None, pl.UInt32).alias("source_line"),
 )
-
-
-def source_columns(files: Sequence[str]) -> tuple[pl.Expr, pl.Expr]:
-    """File and line of a row token."""
-    names = dict(enumerate(files))
-    source = (pl.col("row") // SOURCE_SHIFT).cast(pl.Int64)
-    return (
-        source.replace_strict(names, default="", return_dtype=pl.String).alias("source_file"),
-        (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
-    )
-
-
-__all__ = ["PROVENANCE", "applied", "begun", "judged_only", "planned", "put_aside", "skipped", "stopped"]

@@ -16,10 +16,10 @@ import polars as pl
 from pipeline.delivery.answers import HeldLocation
 from pipeline.delivery.comparing import has_coordinates, held_meter_points, same_location
 from pipeline.holdings import KEY
+from pipeline.row_token import SOURCE_SIZE
 
 JOINED: Final = "joined:"
 """How the digest of such a content begins: no export says all of it, so the next full one is compared anew."""
-SOURCE_SHIFT: Final = 1 << 40
 
 Record = Mapping[str, Any]
 Keys = Callable[[Sequence[str]], list[int]]
@@ -36,7 +36,7 @@ def joined(update: pl.DataFrame, held: pl.DataFrame | None, corrections: Collect
     if held is None or not corrections or not update.height:
         return update
     known = held.select(*KEY, pl.col("meter_point_keys").alias("held_keys"))
-    of_correction = (pl.col("row") // SOURCE_SHIFT).is_in(sorted(corrections))
+    of_correction = (pl.col("row") // SOURCE_SIZE).is_in(sorted(corrections))
     others = pl.col("held_keys").list.set_difference("meter_point_keys").list.len()
     joins = of_correction & (others > 0).fill_null(value=False)
     all_keys = pl.col("meter_point_keys").list.set_union("held_keys").list.sort()

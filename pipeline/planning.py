@@ -33,6 +33,7 @@ from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
 from pipeline.records import FOLD_ROWS, Folding, Piece, fold_all
 from pipeline.resemblance import Resemblance
+from pipeline.row_token import SOURCE_SIZE
 from pipeline.vanishing import (
     COST,
     DELETES,
@@ -51,8 +52,6 @@ from schemas.profile import Profile
 
 UNCHANGED = "unchanged"
 """Spool table of records that are in place already: `kind, id, row, row_count`."""
-PROVENANCE = "provenance"
-"""Spool table of `kind, id, row`: which rows each record comes from."""
 
 VANISHED = "vanished"
 """Spool table of held records that full exports do not name: `kind` and the columns of a holding."""
@@ -60,7 +59,6 @@ NAMED = "named_again"
 """Spool table of records that were missing once and are named now, or removed once and created anew: `kind` and key."""
 
 WHOLE: Final = range(BUCKETS)
-SOURCE_SHIFT = 1 << 40
 
 Holdings = Callable[[str, range], pl.DataFrame | None]
 """What is held of a kind for a range of buckets; the ledger's, or nothing for a quality run."""
@@ -220,9 +218,6 @@ def _plan_piece(
     memory: _Memory,
     draft: _Draft,
 ) -> None:
-    provenance = piece.folded.provenance
-    if provenance.height:
-        spool.append(PROVENANCE, _in_partition(provenance, piece.partition, spool.partitions))
     users = []
     spared = _spared(spool, piece) if full else _NO_USERS
     for kind in Kind:
@@ -255,16 +250,11 @@ def _plan_piece(
         if kind is Kind.LOCATION:
             for changed, by_update in ((compared.create, False), (compared.update, True)):
                 draft.wanted.append(claims(changed).with_columns(pl.lit(by_update).alias("by_update")))
-            source = (pl.col("row") // SOURCE_SHIFT).alias("source")
+            source = (pl.col("row") // SOURCE_SIZE).alias("source")
             new_keys = pl.col("meter_point_keys").alias("new_keys")
             draft.updated.append(compared.update.select(*KEY, new_keys, source))
         users.append(records["user_id"])
     draft.users += pl.concat(users).n_unique()
-
-
-def _in_partition(rows: pl.DataFrame, partition: int, partitions: int) -> pl.DataFrame:
-    """Rows that belong to a partition as a whole: any bucket of it will do."""
-    return rows.with_columns(pl.lit(buckets_of(partition, partitions).start, pl.UInt8).alias("bucket"))
 
 
 def _append_unchanged(

@@ -16,6 +16,7 @@ from pipeline.partition import RowShape, partition_count
 from pipeline.ports import Export, Notice, PlanSpool, World
 from pipeline.quality import QualityGauge
 from pipeline.records import Folded
+from pipeline.row_token import SOURCE_SIZE, source_columns
 from pipeline.validation import judge
 from schemas.details import RuleNote
 from schemas.errors import ProfileError
@@ -105,12 +106,9 @@ class Judged:
 
     def violation_frames(self, files: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Broken rules as lines of `violations.parquet`."""
-        names = dict(enumerate(files))
-        source = (pl.col("row") // SOURCE_SHIFT).cast(pl.Int64)
         for frame in self.violations:
             yield frame.select(
-                source.replace_strict(names, default="", return_dtype=pl.String).alias("source_file"),
-                (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
+                *source_columns(files),
                 pl.col("rule").cast(pl.String),
                 pl.col("severity").cast(pl.String),
                 "masked_id",
@@ -126,7 +124,7 @@ class Judged:
         ]
         lost = [
             frame.select(
-                (pl.col("source").cast(pl.UInt64) * SOURCE_SHIFT + pl.col("source_line")).alias("row"),
+                (pl.col("source").cast(pl.UInt64) * SOURCE_SIZE + pl.col("source_line")).alias("row"),
                 pl.col("reason").cast(pl.String).alias("rule"),
             )
             for frame in self.unreadable
@@ -140,8 +138,8 @@ class Judged:
             .agg(pl.col("rule").unique(maintain_order=True).alias("rules"))
             .sort("row")
             .select(
-                (pl.col("row") // SOURCE_SHIFT).alias("source"),
-                (pl.col("row") % SOURCE_SHIFT).cast(pl.UInt32).alias("source_line"),
+                (pl.col("row") // SOURCE_SIZE).alias("source"),
+                (pl.col("row") % SOURCE_SIZE).cast(pl.UInt32).alias("source_line"),
                 "rules",
             )
         )
@@ -149,7 +147,6 @@ class Judged:
 
 
 _NO_MARKS = pl.DataFrame(schema={"source_line": pl.UInt32, "rules": pl.List(pl.String)})
-SOURCE_SHIFT = 1 << 40
 
 
 def identity_of(profiles: Sequence[Profile], key: str) -> Identity:

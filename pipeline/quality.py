@@ -11,6 +11,7 @@ import polars as pl
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.row_token import SOURCE_SIZE
 from pipeline.sketch import DistinctCount, hashes
 from schemas.masking import masked_id, shape_of
 from schemas.quality import (
@@ -48,9 +49,6 @@ _RULE_COLUMNS = {rule.name: rule.columns for rule in RULES} | {
     rule.name: rule.columns for rule in BETWEEN_ROWS
 }
 QUARANTINE = "quarantine"
-SOURCE_SHIFT = 40
-"""The row token is `source << 40 | line`."""
-_LINE_MASK = (1 << SOURCE_SHIFT) - 1
 
 Example = tuple[str, str, str]
 """Masked id, columns, shapes."""
@@ -162,7 +160,7 @@ class QualityGauge:
             .agg(pl.col("lines").sum(), pl.col("source_line").sort().head(EXAMPLES_PER_RULE).alias("first"))
             .iter_rows()
         ):
-            found = _Unreadable(int(lines), [(source << SOURCE_SHIFT) | line for line in first])
+            found = _Unreadable(int(lines), [source * SOURCE_SIZE + line for line in first])
             self._unreadable.setdefault(reason, _Unreadable()).merge(found)
 
     def add_violations(self, violations: pl.DataFrame, rows: pl.DataFrame | None = None) -> None:
@@ -272,7 +270,7 @@ class QualityGauge:
         self._pick_examples(broken, rows)
 
     def _count_each(self, broken: pl.DataFrame) -> None:
-        source = pl.col("row") // (1 << SOURCE_SHIFT)
+        source = pl.col("row") // SOURCE_SIZE
         each = broken.group_by("rule", "severity", source.alias("source")).agg(
             pl.len().alias("rows"), (pl.col("of_row") == 1).sum().alias("alone")
         )
@@ -353,7 +351,7 @@ class QualityGauge:
                     for source, rows in sorted(rule.by_source.items(), key=lambda item: (-item[1], item[0]))
                 )[:FILES_KEPT],
                 examples=tuple(
-                    ViolationExample(self._file(row >> SOURCE_SHIFT), row & _LINE_MASK, *example)
+                    ViolationExample(self._file(row // SOURCE_SIZE), row % SOURCE_SIZE, *example)
                     for row, example in sorted(rule.examples.items())
                 ),
             )
@@ -367,7 +365,7 @@ class QualityGauge:
                 reason,
                 found.rows,
                 tuple(
-                    ViolationExample(self._file(row >> SOURCE_SHIFT), row & _LINE_MASK) for row in found.first
+                    ViolationExample(self._file(row // SOURCE_SIZE), row % SOURCE_SIZE) for row in found.first
                 ),
             )
             for reason, found in sorted(self._unreadable.items(), key=lambda item: (-item[1].rows, item[0]))

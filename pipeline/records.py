@@ -24,7 +24,6 @@ import pyarrow as pa
 from pipeline.bodies import COORDINATE_DECIMALS, with_location_body, with_resource_body, with_user_body
 from pipeline.conflicts import (
     CONTESTED,
-    VEHICLE,
     VIOLATIONS,
     ConflictPolicy,
     content_violations,
@@ -35,14 +34,13 @@ from pipeline.identity import ID_KEY, Identity, record_digest
 from pipeline.intake import ROWS
 from pipeline.partition import METER_POINT_KEY, USER_KEY, bucket, user_key, wire_user
 from pipeline.ports import RowSpool
+from pipeline.row_token import SOURCE_SIZE
 from schemas.errors import AccountError
 from schemas.outcomes import Kind
+from schemas.profile import VEHICLE
 
 FOLD_ROWS: Final = 40_000
 """Rows folded at a time, about: twice as many take a tenth less CPU, and 30 MB more at ten million rows."""
-
-SOURCE_SIZE: Final = 1 << 40
-"""Row tokens of one source (`pipeline/canonical.py`: the source stands above the lower 40 bits)."""
 
 KindName: Final[pl.DataType] = pl.Enum([kind.value for kind in Kind])
 
@@ -100,14 +98,15 @@ class Folded:
 
     Attributes:
         records: per kind, in `RECORD_SCHEMA`; kinds without a record are empty.
-        provenance: `kind, id, row`: one line per mapped row and record it went into.
+        provenance: `kind, id, row`: one line per mapped row and record it went into. Lazy: it is what a fold is held
+            to, and no load asks for it.
         duplicates: `row` and `first_row`, the row it repeats.
         violations: `row, rule, severity` of the rules between rows.
         counts: the rows by class.
     """
 
     records: dict[Kind, pl.DataFrame]
-    provenance: pl.DataFrame
+    provenance: pl.LazyFrame
     duplicates: pl.DataFrame
     violations: pl.DataFrame
     counts: FoldCounts
@@ -458,7 +457,7 @@ def _scope(scopes: Sequence[str]) -> pl.Expr:
 
 
 # ------------------------------------------------------------------ provenance
-def _provenance(rows: pl.DataFrame, records: dict[Kind, pl.DataFrame], identity: Identity) -> pl.DataFrame:
+def _provenance(rows: pl.DataFrame, records: dict[Kind, pl.DataFrame], identity: Identity) -> pl.LazyFrame:
     """Which rows each record comes from."""
     is_resource, on_wheels = pl.col("resource").is_not_null(), pl.col("resource_type").eq_missing(VEHICLE)
     user, place, resource = pl.col("user"), pl.col("place"), pl.col("resource")
@@ -475,11 +474,11 @@ def _provenance(rows: pl.DataFrame, records: dict[Kind, pl.DataFrame], identity:
         for kind, (belongs, record_id) in parts.items()
         if records[kind].height
     ]
-    return pl.concat(lines).collect() if lines else pl.DataFrame(schema=PROVENANCE_SCHEMA)
+    return pl.concat(lines) if lines else pl.LazyFrame(schema=PROVENANCE_SCHEMA)
 
 
 def _nothing() -> Folded:
     records = {kind: pl.DataFrame(schema=RECORD_SCHEMA) for kind in Kind}
     duplicates = pl.DataFrame(schema={"row": pl.UInt64, "first_row": pl.UInt64})
-    provenance = pl.DataFrame(schema=PROVENANCE_SCHEMA)
+    provenance = pl.LazyFrame(schema=PROVENANCE_SCHEMA)
     return Folded(records, provenance, duplicates, pl.DataFrame(schema=VIOLATIONS), FoldCounts(0, 0, 0, 0))

@@ -37,13 +37,13 @@ from schemas.errors import ApiUnavailable
 from schemas.exchange import Answer, Call
 from schemas.ledger import MANIFEST_SCHEMA
 from schemas.outcomes import Kind
+from schemas.profile import VEHICLE
 
 T = TypeVar("T")
 
 DRIFTS = ("missing", "different", "unexpected", "doubled")
 """How what is held can differ from what the ledger believes."""
 
-VEHICLE = "Vehicle"
 PAGES_AT_MOST = 1_000_000
 """A list of users that is longer than this shifts or loops while it is read."""
 

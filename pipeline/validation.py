@@ -18,6 +18,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from schemas.errors import AccountError
+from schemas.profile import VEHICLE
 from schemas.rules import NOWHERE, UNJUDGED, ActiveRule, Rulebook
 
 QUARANTINE: Final = "quarantine"
@@ -141,7 +142,7 @@ def _now_nowhere(doubtful: pl.DataFrame, dropped: pl.Series) -> pl.DataFrame:
     if "meter_point" in rows.columns:
         rows = rows.filter(pl.col("meter_point").is_null())
     if "resource_type" in rows.columns:
-        rows = rows.filter(~(pl.col("resource_type") == "Vehicle").fill_null(value=False))
+        rows = rows.filter(~(pl.col("resource_type") == VEHICLE).fill_null(value=False))
     return rows.select("row", pl.lit(NOWHERE).alias("rule"), pl.lit(QUARANTINE).alias("severity"))
 
 

@@ -23,8 +23,6 @@ class State(StrEnum):
     SUPERSEDED = "superseded"
 
 
-UNFINISHED = (State.PLANNED, State.IN_FLIGHT, State.IN_DOUBT, State.BLOCKED)
-
 BUCKETS: Final = 256
 """Customers are spread over so many buckets by a hash of their id; the ledger keeps one page per kind and bucket."""
 

@@ -13,7 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as check
@@ -25,6 +25,9 @@ LocationType = Literal["Unknown", "Residential", "Commercial", "Other"]
 
 ResourceType = Literal["Generic", "Vehicle", "Charger", "HotWaterTank", "HVAC", "SolarInverter"]
 """The resource types of the API's published contract."""
+
+VEHICLE: Final = "Vehicle"
+"""The resource type that hangs on its user instead of a location."""
 
 Normalisation = Literal["excel-text", "apostrophe", "blanks", "zero-width", "ai-8018", "gb-s-number"]
 """The closed list of what may be undone in a meter point id; each one is counted."""

@@ -12,8 +12,6 @@ from pipeline.delivery.keys import Pairs
 from pipeline.phases import Phase
 from schemas.exchange import Call
 
-BATCH_OVERHEAD_BYTES = len(b'{"locations":[]}')
-
 _SINGLE_PHASES = {
     Phase.CREATE_USERS: CallKind.USER_CREATE,
     Phase.CREATE_LOCATIONS: CallKind.LOCATION_CREATE,

@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 from msgspec import UNSET
 
-from pipeline.conflicts import VEHICLE
 from pipeline.delivery.answers import (
     HeldLocation,
     MalformedAnswer,
@@ -39,6 +38,7 @@ from pipeline.joining import has_joined, joins
 from pipeline.phases import MANNERS, Phase
 from schemas.exchange import Answer, Call, NoAnswer
 from schemas.outcomes import Kind
+from schemas.profile import VEHICLE
 
 Asker = Callable[[Call, Expectation], Awaitable[tuple[Verdict, Answer | NoAnswer]]]
 """Sends one read, with patience; what it returns may still be no answer."""

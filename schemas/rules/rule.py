@@ -10,11 +10,8 @@ import polars as pl
 
 from schemas.coordinates import Land
 from schemas.meter_points import BLANKS, HIDDEN, MeterPointScheme, Severity
-from schemas.profile import GEOGRAPHIC, Profile
+from schemas.profile import GEOGRAPHIC, VEHICLE, Profile
 from schemas.reference import TestArea
-
-VEHICLE: Final = "Vehicle"
-"""The resource type that hangs on its user instead of a location."""
 
 CONTRACT: Final = "The API's published contract (ec-sandbox-swagger.json)"
 

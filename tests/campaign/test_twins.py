@@ -191,7 +191,7 @@ def test_a_record_that_names_the_row_of_another_is_seen(monkeypatch: pytest.Monk
     law([Source(ROWS)], ConflictPolicy(), "as-is")
     honest = records._provenance
 
-    def one_further(*of: Any) -> pl.DataFrame:
+    def one_further(*of: Any) -> pl.LazyFrame:
         return honest(*of).with_columns(pl.col("row") + 1)
 
     monkeypatch.setattr(records, "_provenance", one_further)

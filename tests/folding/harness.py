@@ -64,7 +64,7 @@ class Result:
         return [json.loads(body) for body in self.records(kind)["body"]]
 
     def provenance(self) -> set[tuple[str, str, int]]:
-        return {line for folded in self.folds for line in folded.provenance.iter_rows()}
+        return {line for folded in self.folds for line in folded.provenance.collect().iter_rows()}
 
     def duplicates(self) -> dict[int, int]:
         return dict(pair for folded in self.folds for pair in folded.duplicates.iter_rows())

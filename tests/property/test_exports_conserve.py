@@ -21,6 +21,7 @@ from pipeline.identity import Identity
 from pipeline.intake import ROWS, spool_rows
 from pipeline.partition import RowShape
 from pipeline.records import Folding, fold
+from pipeline.row_token import SOURCE_SIZE
 from pipeline.validation import judge
 from schemas.profile import Profile
 from schemas.rules import Rulebook
@@ -30,7 +31,6 @@ from tests.property.any_export import AnyExport, any_export
 
 TOGETHER = 50
 ALL = 5_000
-SOURCE_SHIFT = 1 << 40
 
 Counts = list[Counter[str]]
 
@@ -83,7 +83,7 @@ def _fold(spool: MemorySpool, counts: Counts) -> None:
             rows, spool.read(CONTESTED, partition), Folding(IDENTITY, scopes=("corpus",) * TOGETHER)
         )
         in_conflict = folded.violations.filter(pl.col("severity") == "quarantine")["row"].unique()
-        mapped = folded.provenance["row"].unique()
+        mapped = folded.provenance.collect()["row"].unique()
         assert in_conflict.len() + folded.duplicates.height + mapped.len() == rows.height
         _count(in_conflict, "quarantined", counts)
         _count(folded.duplicates["row"], "duplicate", counts)
@@ -91,7 +91,7 @@ def _fold(spool: MemorySpool, counts: Counts) -> None:
 
 
 def _count(tokens: pl.Series, what: str, counts: Counts) -> None:
-    for source, count in (tokens // SOURCE_SHIFT).value_counts().iter_rows():
+    for source, count in (tokens // SOURCE_SIZE).value_counts().iter_rows():
         counts[source][what] += count
 
 
