@@ -155,7 +155,12 @@ class Process:
 
 
 def _status(pid: int, name: str) -> str:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    """A line of what the system says of a process or thread; nothing once that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    for line in lines:
         if line.startswith(name + ":"):
             return line.split(":")[1].strip()
     return ""
@@ -178,7 +183,7 @@ def _join(process: Process, thread: int, *options: str) -> None:
     )
     process.tracers.append(tracer)
     _until(lambda: tracer.poll() is not None or _status(thread, "TracerPid") != "0")
-    if tracer.poll() is not None:
+    if tracer.poll() not in (None, 0):  # 0: it joined, and the first call it saw was the last
         process.process.kill()
         raise RuntimeError("strace may not join a process of ours: is ptrace forbidden here?")
 
