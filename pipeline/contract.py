@@ -134,8 +134,8 @@ _HELD_LOCATION_RESOURCE = _object(
     {"meterPointId": _MAYBE},
 )
 _PAGING = _object(
-    {"currentPage": _COUNT, "pageSize": _COUNT, "totalRecords": _COUNT},
-    unused=("nextPage", "previousPage", "totalPages"),
+    {"pageSize": _COUNT, "totalRecords": _COUNT},
+    unused=("currentPage", "nextPage", "previousPage", "totalPages"),
 )
 _PAGE = {"page": (False, _COUNT), "pageSize": (False, _COUNT)}
 

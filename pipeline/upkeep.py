@@ -25,6 +25,7 @@ from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
 from pipeline.planning import phase_table
 from pipeline.ports import Notice
 from pipeline.reconciling import PAGE as DRIFT_PAGE
+from pipeline.reconciling import READ_AT_ONCE
 from pipeline.remote import location_digest
 from pipeline.session import Session, open_session
 from pipeline.vanishing import PAGES
@@ -35,11 +36,9 @@ from schemas.masking import masked_id
 from schemas.outcomes import Kind
 from schemas.summary import Summary
 
-READ_AT_ONCE = 200
-"""Users read back between two notices of progress."""
 DAY = 86_400.0
 """Seconds."""
-SAMPLE = 1000
+RELINK_SAMPLE = 1000
 """Users that are looked for before a ledger follows its tenant."""
 RELINK_SHARE = 0.9
 """Of the users a ledger knows, how many an API must hold to be the same tenant's; some may be gone for good reasons."""
@@ -52,7 +51,7 @@ def _some_users(session: Session) -> list[str]:
     for number in range(BUCKETS):
         page = session.ledger.holdings(Kind.USER.value, range(number, number + 1))
         if page is not None:
-            users += page["id"].head(math.ceil(SAMPLE / BUCKETS)).to_list()
+            users += page["id"].head(math.ceil(RELINK_SAMPLE / BUCKETS)).to_list()
     return users
 
 
@@ -117,7 +116,7 @@ async def move(order: Order, ports: Ports) -> Summary:
         record = pl.DataFrame(
             [{**held, "digest": digest, "body": orjson.dumps(body).decode(), "row": 0}]
         ).select(pl.col(name).cast(dtype) for name, dtype in PLAN_SCHEMA.items())
-        run, shelf = await session.begin(order.command, Job(f"move-{place}", "move"), [])
+        run, shelf = await session.begin(order.command, Job("move", "move"), [])
         with shelf:
             spool = shelf.new_spool(1)
             spool.append(

@@ -139,12 +139,10 @@ class HeldResource(Struct, rename="camel"):
 
 
 class Paging(Struct, rename="camel"):
-    """Where a page stands; 1-based."""
+    """How many users the whole list has, and a page at most; which page this is, we know."""
 
     total_records: int
     page_size: int
-    current_page: int
-    next_page: int | None = None
 
 
 class UsersPage(Struct, rename="camel"):

@@ -228,7 +228,7 @@ def test_reads_are_typed_values():
     page = users_page(
         b'{"pagination":{"totalRecords":1,"pageSize":9,"currentPage":1},"users":[{"userId":"u"}]}'
     )
-    assert (page.pagination.total_records, page.pagination.next_page, page.users[0].user_id) == (1, None, "u")
+    assert (page.pagination.total_records, page.pagination.page_size, page.users[0].user_id) == (1, 9, "u")
     held = held_location(
         b'{"locationId":"l","coordinates":{"latitude":59,"longitude":10.5},"meterPointIds":["7"]}'
     )
