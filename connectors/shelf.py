@@ -143,10 +143,11 @@ class FileRunShelf:
             self._shared.folder(self.name).publish(spool, without=without)
 
     def drop_spool(self) -> None:
-        """Remove the spool, wherever it lies."""
+        """Remove the spool, wherever it lies, and half a one as well."""
         if self._spool is not None:
             self._spool.delete()
             self._spool = None
+        shutil.rmtree(self.path / _SPOOL, ignore_errors=True)
         if self._shared is not None:
             with suppress(StorageError):  # the run is done all the same, and `purge` comes by again
                 self._shared.folder(self.name).delete()
@@ -164,6 +165,11 @@ class FileRunShelf:
     def copy_table(self, table: str) -> None:
         """Copy a table of the run for spreadsheets."""
         write_csv_copy(self._folder, _TABLES[table])
+
+    def drop_table(self, table: str) -> None:
+        """Remove a table and its copy, if they are there."""
+        self._folder.remove(_TABLES[table].file)
+        self._folder.remove(f"{table}.csv")
 
     def write_reports(
         self,

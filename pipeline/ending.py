@@ -227,6 +227,8 @@ async def applied(
     )
     if spool is not None:
         shelf.write_table("outcomes", outcome_frames(session, run, plan, spool, files))
+    else:
+        shelf.drop_table("outcomes")  # what an earlier start wrote is not true any more
     found = account.exits(summary.rows, records.values()) | account.removal_exits(removals) | _of(trouble)
     if session.ports.stopping():
         found.add(session.ports.interruption())
@@ -521,14 +523,13 @@ def _spool_or_none(shelf: RunShelf) -> PlanSpool | None:
 
 
 def open_users(session: Session, run: RunRow, plan: Plan, spool: PlanSpool | None) -> pl.Series:
-    """Users with a record that is not in place, each once."""
+    """Users of the exports with a record that is not in place, each once."""
+    phases = COUNTED - NAMED_BY_NO_ROW  # a former holder is no customer of these exports
     found = [
-        chunk.manifest["user_id"].unique() for chunk in session.open_chunks(run) if chunk.phase in COUNTED
+        chunk.manifest["user_id"].unique() for chunk in session.open_chunks(run) if chunk.phase in phases
     ]
     if spool is not None:
-        found += [
-            records["user_id"].unique() for _, records in _never_cut(session, run, plan, spool, COUNTED)
-        ]
+        found += [records["user_id"].unique() for _, records in _never_cut(session, run, plan, spool, phases)]
     return pl.concat(found).unique() if found else pl.Series("user_id", [], pl.String)
 
 

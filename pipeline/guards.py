@@ -47,7 +47,7 @@ def row_guards(rows: RowCounts, limits: GuardsSection, *, history: History, full
     share = bad / rows.read if rows.read else 0.0
     kept = rows.read - rows.filtered
     checks = [
-        GuardCheck("empty", kept, 1, tripped=kept == 0, unit="count"),
+        GuardCheck(EMPTY, kept, 1, tripped=kept == 0, unit="count"),
         GuardCheck(
             "quarantined",
             share,
@@ -112,15 +112,16 @@ def _removal_guards(plan: Plan, limits: GuardsSection, rows: Sequence[GuardCheck
 DELETES = "deletes"
 APPROVAL = "removal"
 """Removing anything needs a person who has looked at this very plan."""
-NOT_APPROVABLE = frozenset({DELETES})
-"""Guards that a broken export must not pass, not even with a person's yes: only the profile can move them."""
+EMPTY = "empty"
+NOT_APPROVABLE = frozenset({DELETES, EMPTY})
+"""Guards that a broken export must not pass, not even with a person's yes."""
 
 _SENTENCES = {
     DELETES: "{value:.0f} records would be removed at once; the limit is {limit:.0f}, or none when the export shrank.",
     APPROVAL: "{value:.0f} records vanished from the exports and would be removed. " + COST,
     LOST: "{value:.0f} meter points would leave their location and go to no other; the limit is {limit:.0f}. "
     "A row of a delta says all of its location: name each of its meter points.",
-    "empty": "The exports hold no row to load ({value:.0f}).",
+    EMPTY: "The exports hold no row to load ({value:.0f}).",
     "quarantined": "{value:.1%} of the rows are quarantined or unreadable; the limit is {limit:.1%}.",
     "shrank": "The export is {value:.1%} smaller than the last one; the limit is {limit:.1%}.",
     "grew": "The export is {value:.0%} larger than the last one; the limit is {limit:.0%}.",
@@ -144,9 +145,9 @@ def first_tripped(
         return None
     sentence = _SENTENCES[tripped.name].format(value=tripped.value or 0.0, limit=tripped.limit or 0.0)
     cure = "Nothing was sent. Look at the report"
-    if tripped.name in NOT_APPROVABLE:
+    if tripped.name == DELETES:
         cure += "; leave --delete-vanished out to send the rest, or raise [guards] deletes in the profile"
-    elif plan_digest and tripped.name != "empty":
+    elif plan_digest and tripped.name not in NOT_APPROVABLE:
         cure += f"; if it is right, run `meterfeed apply {plan_digest}`"
     return GuardError(sentence, guard=tripped.name, cure=cure + ".")
 

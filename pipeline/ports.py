@@ -385,6 +385,10 @@ class RunShelf(Protocol):
         """Copy a table that was written for spreadsheets."""
         ...
 
+    def drop_table(self, table: str) -> None:
+        """Remove a table and its copy, if they are there."""
+        ...
+
     def write_reports(
         self,
         summary: Summary,

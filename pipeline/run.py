@@ -9,7 +9,8 @@ had an account is raised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pipeline.ending import (
@@ -43,7 +44,7 @@ from pipeline.removing import (
 from pipeline.session import LEDGER_BYTES, SETTLED, Session, open_session
 from pipeline.sharing import send_plan
 from schemas.details import GuardCheck
-from schemas.errors import ApiUnavailable, GuardError, MeterfeedError
+from schemas.errors import ApiUnavailable, GuardError, MeterfeedError, StorageError
 from schemas.ledger import RunRow
 from schemas.outcomes import Exit
 from schemas.summary import Summary
@@ -57,7 +58,7 @@ GOOD_ENDS = (Exit.OK, Exit.DONE_WITH_REJECTS)
 async def quality(order: Order, ports: Ports) -> Summary:
     """Judge the exports and report; needs no API, no ledger, no secret."""
     opened = ports.open_exports(order.exports, order.profiles)
-    with ports.shelf.fresh("quality", now=ports.world.now()) as shelf:
+    with ports.shelf.fresh("quality", now=ports.world.now()) as shelf, _gone_with_an_error(shelf):
         start = begun(order.command, order.environment, shelf.name, opened, ports.world)
         identity = _identity(opened, ports)
         judged = _judge(order, ports, opened, shelf, identity)
@@ -74,7 +75,7 @@ async def plan(order: Order, ports: Ports) -> Summary:
         opened, job = _open(order, ports)
         await session.settle_the_past(only_if_needed=True)
         run, shelf = await session.begin(order.command, job, opened)
-        with shelf:
+        with shelf, _gone_with_an_error(shelf):
             start = begun(order.command, order.environment, run.run_id, opened, ports.world)
             judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
             return await session.finish(
@@ -126,12 +127,12 @@ async def _load(order: Order, ports: Ports, session: Session, opened: Opened, jo
     with shelf:
         start = begun(order.command, order.environment, run.run_id, opened, ports.world)
         try:
-            judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
+            with _gone_with_an_error(shelf):
+                judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
+                await session.note_strangers(made)
+                put_aside(start, judged, made, checks, opened, shelf, session, run)
         except MeterfeedError as error:
-            shelf.drop_spool()  # half a spool serves nobody, and a full disk wants the room
             return await session.finish(run, stopped(start, error, shelf, ports.world))
-        await session.note_strangers(made)
-        put_aside(start, judged, made, checks, opened, shelf, session, run)
         approved = order.approve == made.digest
         if approved:
             await refuse_a_used_approval(session, made)
@@ -173,6 +174,16 @@ async def resume(order: Order, ports: Ports) -> Summary:
 
 
 # ------------------------------------------------------------------ the stages
+@contextmanager
+def _gone_with_an_error(shelf: RunShelf) -> Iterator[None]:
+    """Half a spool, or one of a plan that was not put aside, serves nobody, and a full disk wants the room."""
+    try:
+        yield
+    except BaseException:
+        shelf.drop_spool()
+        raise
+
+
 def _open(order: Order, ports: Ports) -> tuple[Opened, Job]:
     opened = ports.open_exports(order.exports, order.profiles)
     rules = [
@@ -243,7 +254,8 @@ def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardC
 async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
     """Finish what an older run of these profiles has not sent; a full export takes its place instead.
 
-    What a delta said is said nowhere else, so it may not be given up; and it must not be sent after a newer one.
+    What a delta said is said nowhere else, so it may not be given up; and it must not be sent after a newer one. One
+    that a guard stopped while it was sent waits for a person: a schedule that comes by is none.
     """
     all_full = all(profile.export.kind == "full" for _, profile in opened)
     for run_id in await session.unfinished(profiles=job.profiles):
@@ -252,13 +264,14 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
             await session.give_up(run_id)
             continue
         try:
-            trouble = await _go_on_with(session, run_id)
+            trouble = await _go_on_with(session, run_id, said_again=earlier.job_digest == job.digest)
         except GuardError as error:
             if error.guard != "stale" or earlier.job_digest != job.digest:
                 raise
             await session.give_up(run_id)  # this very job says all of it again
             continue
         if await session.unfinished(run_id):
+            session.raise_if_stopping()
             trouble = trouble or ApiUnavailable(
                 "Some of its records are still open.", cure="Run `meterfeed resume`."
             )
@@ -268,15 +281,27 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
             raise trouble
 
 
-async def _go_on_with(session: Session, run_id: str) -> MeterfeedError | None:
-    """Send what a run has not sent; what stopped it is returned.
+async def _go_on_with(session: Session, run_id: str, *, said_again: bool) -> MeterfeedError | None:
+    """Send what a run has not sent; what stopped it, now or before, is returned.
+
+    Args:
+        said_again: the job that waits for it says all of it again: is its spool lost, it is given up.
 
     Raises:
         GuardError: its plan is stale.
     """
     run, shelf, made, checks = await session.take_up(run_id)
     with shelf:
+        try:
+            shelf.spool()
+        except StorageError as lost:
+            if not said_again:
+                return lost
+            await session.give_up(run_id)
+            return None
         await refuse_what_is_held(session, run, made, shelf)
+        if (guarded := session.guard_that_stopped(run)) is not None:
+            return guarded
         _, trouble = await _delivered(session, run, shelf, made, checks, approved=False)
         return trouble
 
@@ -320,6 +345,6 @@ async def _delivered(
             await session.remember()
             await note_removed(session, run, made, shelf)
     summary = await session.finish(run, await applied(session, run, shelf, made, checks, trouble))
-    if not await session.unfinished(run.run_id) and trouble is None:
+    if (await session.run_of(run.run_id)).state == SETTLED:
         shelf.drop_spool()  # customers' values stay no longer than they are needed
     return summary, trouble

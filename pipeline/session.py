@@ -152,6 +152,7 @@ class Session:
             left = await self.sender(spools, GuardsSection()).recover()
         await self.remember()
         if left:
+            self.raise_if_stopping()
             raise ApiUnavailable(
                 f"{left} records of earlier runs are in doubt and could not be read back.",
                 cure="Run `meterfeed resume` when the API answers.",
@@ -196,7 +197,7 @@ class Session:
         return run
 
     async def give_up(self, run_id: str) -> None:
-        """Something newer says all that an older run has not sent, and takes its place."""
+        """Something newer says all that an older run has not sent, and takes its place; its spool goes too."""
 
         def supersede() -> None:
             [run] = self.ledger.runs(run_id=run_id)
@@ -204,14 +205,15 @@ class Session:
             self.ledger.change_run(run.run_seq, state=SUPERSEDED)
 
         await self.durable(supersede)
+        with self.ports.shelf.open(run_id) as shelf:
+            shelf.drop_spool()
 
     def give_up_plans(self) -> list[str]:
         """Plans nobody applied: they rest on what is not believed any more. Their spools, which hold rows, go too."""
         planned = self.ledger.runs(state=PLANNED, brief=True)
         for run in planned:
             self.ledger.change_run(run.run_seq, state=SUPERSEDED)
-            with self.ports.shelf.open(run.run_id) as shelf, suppress(StorageError):  # it is gone already
-                shelf.spool()
+            with self.ports.shelf.open(run.run_id) as shelf:
                 shelf.drop_spool()
         return [run.run_id for run in planned]
 
@@ -307,6 +309,17 @@ class Session:
     def was_approved(self, run: RunRow) -> bool:
         """Whether the run got past its guards before: it began to send."""
         return run.state == SENDING or (run.approved is not None and run.approved == run.plan_digest)
+
+    def guard_that_stopped(self, run: RunRow) -> GuardError | None:
+        """The guard that stopped a run while it was sent, when that is how its last start ended."""
+        summary = Summary.from_json(json.loads(run.summary)) if run.summary else None
+        if run.state != SENDING or summary is None or summary.error is None:
+            return None
+        error = summary.error
+        if (summary.exit_code, error.kind) != (Exit.GUARD, GuardError.__name__):
+            return None
+        guard = summary.verdict.rstrip(".").rpartition(": ")[2]
+        return GuardError(error.message, guard=guard, cure=error.cure)
 
     async def renew_limits(self, run: RunRow, profiles: Sequence[Profile]) -> None:
         """Let the guards that watch the sending of a run be what its profiles say by now; others change nothing."""
