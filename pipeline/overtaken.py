@@ -68,7 +68,7 @@ async def refuse_before_its_turn(session: Session, run: RunRow) -> None:
 def _count_held(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool) -> int:
     """Records to be created that are held; those the run itself has created are not to be created any more."""
     return sum(
-        _of_phase(ledger, run, phase, list(_held(ledger, run, plan, spool, kind, phase)))
+        _yet_to_create(ledger, run, phase, list(_held(ledger, run, plan, spool, kind, phase)))
         for kind, phase in CREATES.items()
         if plan.phase_sizes.get(phase)
     )
@@ -94,7 +94,8 @@ def _held(
             yield both.select(KEY)
 
 
-def _of_phase(ledger: LedgerBook, run: RunRow, phase: Phase, held: list[pl.DataFrame]) -> int:
+def _yet_to_create(ledger: LedgerBook, run: RunRow, phase: Phase, held: list[pl.DataFrame]) -> int:
+    """How many of these keys the run has not sent itself."""
     if not held:
         return 0
     left = pl.concat(held)

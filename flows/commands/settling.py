@@ -49,6 +49,11 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("meterfeed erase 3880a832-f483-8b6a-998d-6109d3a54b06 --yes"))(erase)
 
 
+def _profile(what_for: str) -> Any:
+    """`--profile` of a command that reads no export."""
+    return typer.Option("--profile", "-p", metavar="PROFILE", help=what_for)
+
+
 def apply(
     plan: Annotated[
         str,
@@ -70,11 +75,8 @@ def resume(
     ] = None,
     profile: Annotated[
         list[str] | None,
-        typer.Option(
-            "--profile",
-            "-p",
-            metavar="PROFILE",
-            help="Go on under the \\[guards] this profile has by now, instead of those the run was planned with.",
+        _profile(
+            "Go on under the \\[guards] this profile has by now, instead of those the run was planned with."
         ),
     ] = None,
     as_json: AsJson = False,
@@ -92,12 +94,9 @@ def backfill(exports: Exports, profile: Profiles, as_json: AsJson = False, quiet
 def adopt(
     profile: Annotated[
         list[str] | None,
-        typer.Option(
-            "--profile",
-            "-p",
-            metavar="PROFILE",
-            help="The one profile that names all the API holds: its full exports may remove what they do not name. "
-            "Without it, nothing of it is removed for not being named.",
+        _profile(
+            "The one profile that names all the API holds: its full exports may remove what they do not name. "
+            "Without it, nothing of it is removed for not being named."
         ),
     ] = None,
     afresh: Afresh = False,
@@ -127,12 +126,7 @@ def reconcile(
     afresh: Afresh = False,
     profile: Annotated[
         list[str] | None,
-        typer.Option(
-            "--profile",
-            "-p",
-            metavar="PROFILE",
-            help="Not needed: what the API holds is compared with what the ledger holds, of all profiles.",
-        ),
+        _profile("Not needed: what the API holds is compared with what the ledger holds, of all profiles."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

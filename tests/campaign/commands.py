@@ -43,7 +43,7 @@ import pyarrow.parquet as pq
 
 from sandbox.server import Sandbox
 from tests.campaign.nights import HEAD, ID_KEY, PROFILE
-from tests.campaign.processes import KILLED, LONGEST, ROOT, Wrong
+from tests.campaign.processes import KILLED, LONGEST, ROOT, Wrong, status_of, until
 
 CALLS = (
     *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
@@ -335,13 +335,13 @@ class Stage:
 
     def _join(self, *options: str) -> subprocess.Popen[bytes]:
         """strace joins the command, which waits for it."""
-        _until(lambda: _status(self.pid, "State").startswith("T"))
+        until(lambda: status_of(self.pid, "State").startswith("T"))
         tracer = subprocess.Popen(
             ["strace", "-f", "-qq", *options, "-p", str(self.pid)],
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _until(lambda: _status(self.pid, "TracerPid") != "0" or tracer.poll() is not None)
+        until(lambda: status_of(self.pid, "TracerPid") != "0" or tracer.poll() is not None)
         os.kill(self.pid, signal.SIGCONT)
         if tracer.poll() is not None:
             raise RuntimeError("strace may not join a process of ours: is ptrace forbidden here?")
@@ -381,21 +381,6 @@ class Stage:
 
     def _words(self) -> str:
         return (self.folder / "err.txt").read_text()[-1500:]
-
-
-def _status(pid: int, name: str) -> str:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return line.split(":")[1].strip()
-    return ""
-
-
-def _until(what: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            raise TimeoutError("waited in vain")
-        time.sleep(0.002)
 
 
 @contextmanager

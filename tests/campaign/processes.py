@@ -154,7 +154,7 @@ class Process:
             os.kill(self.pid, number)
 
 
-def _status(pid: int, name: str) -> str:
+def status_of(pid: int, name: str) -> str:
     """A line of what the system says of a process or thread; nothing once that is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -166,7 +166,8 @@ def _status(pid: int, name: str) -> str:
     return ""
 
 
-def _until(what: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait for what must come; raises `TimeoutError` when it does not."""
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
@@ -182,7 +183,7 @@ def _join(process: Process, thread: int, *options: str) -> None:
         start_new_session=True,  # Ctrl-C is for the campaign
     )
     process.tracers.append(tracer)
-    _until(lambda: tracer.poll() is not None or _status(thread, "TracerPid") != "0")
+    until(lambda: tracer.poll() is not None or status_of(thread, "TracerPid") != "0")
     if tracer.poll() not in (None, 0):  # 0: it joined, and the first call it saw was the last
         process.process.kill()
         raise RuntimeError("strace may not join a process of ours: is ptrace forbidden here?")
@@ -191,7 +192,7 @@ def _join(process: Process, thread: int, *options: str) -> None:
 def _thread_of_the_ledger(process: Process, order: Order) -> int | None:
     """Its number, once it is there; None when the process ended without one."""
     told = thread_file(order.folder)
-    _until(lambda: told.exists() or process.code is not None)
+    until(lambda: told.exists() or process.code is not None)
     return int(told.read_text()) if process.code is None else None
 
 
@@ -204,7 +205,7 @@ def start(order: Order, at: Point | None = None, *, log: Path | None = None) -> 
     with _ONE_AT_A_TIME:
         process.process.start()
     if log is not None:
-        _until(lambda: _status(process.pid, "State").startswith("T"))
+        until(lambda: status_of(process.pid, "State").startswith("T"))
         _join(process, process.pid, "-f", "-o", str(log), "-e", f"trace={','.join(CALLS)}")
         os.kill(process.pid, signal.SIGCONT)
     for thread in sorted(injections, reverse=True):  # the main thread comes first
@@ -215,7 +216,7 @@ def start(order: Order, at: Point | None = None, *, log: Path | None = None) -> 
         call = injections[thread].partition(":")[0]
         options = ("-o", str(trace), "-e", f"trace={call}", "-e", f"inject={injections[thread]}")
         if thread == MAIN:
-            _until(lambda: _status(process.pid, "State").startswith("T"))
+            until(lambda: status_of(process.pid, "State").startswith("T"))
             _join(process, process.pid, *options)
             os.kill(process.pid, signal.SIGCONT)
         elif (number := _thread_of_the_ledger(process, order)) is not None:
@@ -457,7 +458,7 @@ def is_frozen(folder: Path, *, after: int, lock: str = "held", ledger: str | Non
     slowly = [*SCHEDULE.faults, SLOW | {"seconds": 1.0}]
     with stage(folder, ledger=ledger, faults=slowly, token_lifetime=1.0) as on:
         frozen = start(on.order)
-        _until(lambda: len(on.sandbox.requests()) >= after or frozen.code is not None)
+        until(lambda: len(on.sandbox.requests()) >= after or frozen.code is not None)
         frozen.signal(signal.SIGSTOP)
         if lock == "stolen" and ledger is None:
             (folder / "ledger.sqlite.lock").unlink(missing_ok=True)
@@ -503,7 +504,7 @@ def two_machines(folder: Path) -> bool:
         elsewhere.mkdir()
         other = start(replace(on.order, folder=str(elsewhere), ledger=f"sqlite:///{elsewhere}/ledger.sqlite"))
         mine = start(on.order)
-        _until(lambda: len(on.sandbox.requests()) >= 4 or {other.code, mine.code} != {None})
+        until(lambda: len(on.sandbox.requests()) >= 4 or {other.code, mine.code} != {None})
         both = other.code is None and mine.code is None
         on.note(mine)
         if other.end() not in (0, 10, 12, 15):
