@@ -143,12 +143,12 @@ async def apply(order: Order, ports: Ports) -> Summary:
     """Do exactly the plan that was shown. Naming it by its digest approves it; by its run id does not."""
     async with open_session(order, ports) as session:
         run, shelf, made, checks = await session.take_up(order.run or "")
-        if run.state == SETTLED:
-            return skipped(order.command, run, ports.world)
-        refuse_an_old_removal(run, made, ports.world.now())
-        await session.sign_in()
-        await session.settle_the_past()
         with shelf:
+            if run.state == SETTLED:
+                return skipped(order.command, run, ports.world)
+            refuse_an_old_removal(run, made, ports.world.now())
+            await session.sign_in()
+            await session.settle_the_past()
             await refuse_before_its_turn(session, run)
             await refuse_what_is_held(session, run, made, shelf)
             approved = order.run != run.run_id or order.approve == made.digest
@@ -163,8 +163,8 @@ async def resume(order: Order, ports: Ports) -> Summary:
         summary = None
         for run_id in await session.unfinished(order.run):
             run, shelf, made, checks = await session.take_up(run_id)
-            await session.renew_limits(run, order.profiles)
             with shelf:
+                await session.renew_limits(run, order.profiles)
                 await refuse_what_is_held(session, run, made, shelf)
                 summary = await _deliver(session, run, shelf, made, checks, approved=False)
         if summary is None and (summary := await session.last_summary(order.run)) is None:

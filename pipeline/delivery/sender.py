@@ -179,6 +179,8 @@ class Sender:
         awaited = await self.durable(Awaited.by, self.ledger, run_seq, phase)
         start = await self.durable(self.ledger.cursor, run_seq, phase, self.lane)
         has_canary = MANNERS[phase].batch and size > self.guards.canary
+        if has_canary and 0 < start <= self.traffic.size.max_records:
+            await self._look_at_the_canary_again(run_seq, phase, start)
         for shipment in await self._not_sent(run_seq, phase):
             again = partial(self._again, shipment)
             if has_canary and _is_first(shipment, start):
@@ -260,7 +262,18 @@ class Sender:
             self.books.fail(
                 _canary_error(f"The API refused all {records.height} records of the first chunk: {said}.")
             )
-        elif Found.DIFFERENT in await self._reader.find(phase, records.head(self.guards.canary).to_dicts()):
+        else:
+            await self._compare(phase, records)
+
+    async def _look_at_the_canary_again(self, run_seq: int, phase: Phase, start: int) -> None:
+        """A phase of which nothing but the canary was cut: whoever goes on with it may not have mended what it showed."""
+        for chunk in await self._waiting(run_seq, phase, State.ACKNOWLEDGED):
+            shipment = self._plan.shipment(chunk)
+            if (chunk.cursor_from, chunk.cursor_to) == (0, start) and not shipment.is_lost:
+                await self._compare(phase, shipment.records)
+
+    async def _compare(self, phase: Phase, records: pl.DataFrame) -> None:
+        if Found.DIFFERENT in await self._reader.find(phase, records.head(self.guards.canary).to_dicts()):
             self.books.fail(_canary_error("The API holds other content than was sent in the first chunk."))
 
     async def _drive(self, shipment: Shipment) -> None:
@@ -419,5 +432,6 @@ def _canary_error(sentence: str) -> GuardError:
         sentence,
         guard="canary",
         cure="Nothing after it was sent; report.html shows what the API said. Mended at the API: `meterfeed resume`. "
-        "Wrong in the export or the profile: mend it there and load the export again.",
+        "Wrong in the export or the profile: mend it there and load the export again. Right as it is: `meterfeed resume "
+        "--profile PROFILE`, with [guards] canary in it above the number of records.",
     )

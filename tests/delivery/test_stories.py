@@ -348,6 +348,11 @@ SCENES: dict[str, Scene] = {
     "the first chunk is held with other content": Scene(
         PLACES, api({"kind": "altered-values", "on": "by-id"}, {"kind": "altered-values", "on": "list"})
     ),
+    "the first chunk is held with other content and nobody mends it": Scene(
+        PLACES,
+        api({"kind": "altered-values", "on": "by-id"}, {"kind": "altered-values", "on": "list"}),
+        then=(api({"kind": "altered-values", "on": "by-id"}, {"kind": "altered-values", "on": "list"}), api()),
+    ),
     "too many are refused": Scene(
         USERS, api(rules={"reject_ids": [f"user-{n:05d}" for n in range(5, 40)]}), settings={"guards": STRICT}
     ),
