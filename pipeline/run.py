@@ -46,7 +46,7 @@ from pipeline.sharing import send_plan
 from schemas.details import GuardCheck
 from schemas.errors import ApiUnavailable, GuardError, MeterfeedError, StorageError
 from schemas.ledger import RunRow
-from schemas.outcomes import Exit
+from schemas.outcomes import Exit, worst
 from schemas.summary import Summary
 
 SPOOL_BYTES = 1000
@@ -156,18 +156,24 @@ async def apply(order: Order, ports: Ports) -> Summary:
 
 
 async def resume(order: Order, ports: Ports) -> Summary:
-    """Settle everything unfinished, of all runs or of one, oldest first; with profiles, under their guards of today."""
+    """Settle everything unfinished, of all runs or of one, oldest first; with profiles, under their guards of today.
+
+    Of several runs, the account is that of the one that ended worst.
+    """
     async with open_session(order, ports) as session:
         await session.sign_in()
         await session.settle_the_past()
-        summary = None
+        summaries: list[Summary] = []
         for run_id in await session.unfinished(order.run):
             run, shelf, made, checks = await session.take_up(run_id)
             with shelf:
                 await session.renew_limits(run, order.profiles)
                 await refuse_what_is_held(session, run, made, shelf)
-                summary = await _deliver(session, run, shelf, made, checks, approved=False)
-        if summary is None and (summary := await session.last_summary(order.run)) is None:
+                summaries.append(await _deliver(session, run, shelf, made, checks, approved=False))
+        if summaries:
+            code = worst([Exit(summary.exit_code) for summary in summaries])
+            return next(summary for summary in summaries if summary.exit_code == code)
+        if (summary := await session.last_summary(order.run)) is None:
             nothing = summary_of(order.command, order.environment, ports.world)
             return replace(nothing, verdict="Nothing is unfinished.")
         return summary

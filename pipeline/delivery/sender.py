@@ -266,7 +266,7 @@ class Sender:
             await self._compare(phase, records)
 
     async def _look_at_the_canary_again(self, run_seq: int, phase: Phase, start: int) -> None:
-        """A phase of which nothing but the canary was cut: whoever goes on with it may not have mended what it showed."""
+        """A phase of which only the canary was cut: whoever goes on with it may not have mended what it showed."""
         for chunk in await self._waiting(run_seq, phase, State.ACKNOWLEDGED):
             shipment = self._plan.shipment(chunk)
             if (chunk.cursor_from, chunk.cursor_to) == (0, start) and not shipment.is_lost:
@@ -432,6 +432,6 @@ def _canary_error(sentence: str) -> GuardError:
         sentence,
         guard="canary",
         cure="Nothing after it was sent; report.html shows what the API said. Mended at the API: `meterfeed resume`. "
-        "Wrong in the export or the profile: mend it there and load the export again. Right as it is: `meterfeed resume "
-        "--profile PROFILE`, with [guards] canary in it above the number of records.",
+        "Wrong in the export or the profile: mend it there and load the export again. Right as it is: `meterfeed "
+        "resume --profile PROFILE`, with [guards] canary in it above the number of records.",
     )

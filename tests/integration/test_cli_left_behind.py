@@ -34,11 +34,13 @@ class Retailer:
         self._meterfeed, self._settings, self._folder = meterfeed, settings_for(api), folder
         self.runs = folder / "runs"
 
-    def export(self, name: str, rows: list[str], kind: str = "full", more: str = "") -> list[str]:
-        """Write an export and its profile; the arguments that load it."""
-        path, toml = self._folder / name, self._folder / f"p-{kind}.toml"
+    def export(
+        self, file: str, rows: list[str], kind: str = "full", more: str = "", name: str = "p"
+    ) -> list[str]:
+        """Write an export and its profile of that name; the arguments that load it."""
+        path, toml = self._folder / file, self._folder / f"{name}-{kind}.toml"
         path.write_text(HEADER + "".join(rows), encoding="utf-8")
-        toml.write_text(PROFILE.format(name="p", kind=kind) + more, encoding="utf-8")
+        toml.write_text(PROFILE.format(name=name, kind=kind) + more, encoding="utf-8")
         return [str(path), "--profile", str(toml)]
 
     def run(self, *arguments: object) -> dict[str, Any]:
@@ -102,6 +104,19 @@ def test_the_very_export_that_a_lost_spool_was_of_takes_its_place(retailer, api,
     assert 0 == retailer.run("sync", *later)["exit_code"]
     state = api.state()
     assert (23, 23) == (len(state["users"]), len(state["locations"]))
+
+
+def test_of_several_runs_that_are_resumed_the_worst_end_is_told(retailer, api):
+    """The older one has lost its spool, the newer one comes to its end: that does not make all of it well."""
+    api.set_faults(NO_LOCATIONS)
+    older = retailer.run("sync", *retailer.export("a.csv", portfolio(4), "delta"))
+    retailer.lose_spools()
+    newer = retailer.run("sync", *retailer.export("b.csv", portfolio(4, start=100), "delta", name="q"))
+    assert (15, 15) == (older["exit_code"], newer["exit_code"])
+    api.set_faults("none")
+    told = retailer.run("resume")
+    assert (16, older["run_id"]) == (told["exit_code"], told["run_id"])
+    assert 4 == len(api.state()["locations"])
 
 
 # ------------------------------------------------------------------ customers
