@@ -169,6 +169,10 @@ SCENES: dict[str, Scene] = {
     # ------------------------------------------------------------ stopping, and going on
     "nothing is sent once the end is asked for": Scene(USERS, settings={"stop": after(0)}),
     "a run that was stopped goes on where it was": Scene(PLACES, then=(api(),), settings={"stop": after(1)}),
+    "a run that got past its first chunk is not asked for it again": Scene(
+        PLACES, then=(api(),), settings={"stop": after(2), "chunk": 20}
+    ),
+    "a first chunk whose bodies are lost is not asked for": Scene(USERS, then=(None,), settings={"stop": after(1)}),
     "a second start has nothing to do": Scene(PLACES, then=(api(),)),
     "no token, nothing in doubt": Scene(USERS, api({"kind": "token-refused"}), then=(api(),)),
     "no token, and then one of the first is refused": Scene(
