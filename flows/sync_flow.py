@@ -144,10 +144,14 @@ def _nothing(found: Waiting) -> str:
 
 
 async def _with_approval(summary: Summary, environment: str, hours: float, account: str | None) -> Summary:
-    """Let a person look at a plan that a guard stopped; the lock is not held meanwhile."""
+    """Let a person look at a plan that a guard stopped; the lock is not held meanwhile.
+
+    Only where a yes helps, and the cure names the plan to apply: an empty export, or one that was stopped while it was
+    sent, is told of at once.
+    """
     digest = summary.extra.get("plan_digest")
-    guarded = summary.exit_code == Exit.GUARD and summary.error is not None
-    if not (hours and digest and guarded) or (summary.error and summary.error.kind != "GuardError"):
+    cure = summary.error.cure if summary.exit_code == Exit.GUARD and summary.error is not None else ""
+    if not (hours and digest and digest in cure):
         return summary
     await report(summary)
     shown = Approval.with_initial_data(description=_question(summary, digest))

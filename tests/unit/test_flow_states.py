@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from polars.exceptions import PanicException
 
-from flows import conduct_flow
+from flows import conduct_flow, sync_flow
 from flows.conduct_flow import environment_for, state_of
 from flows.endings import ending
 from flows.progress import Progress
@@ -30,6 +30,15 @@ def test_a_panic_in_the_thread_of_a_flow_is_a_bug_and_lets_nobody_wait(monkeypat
     told = asyncio.run(conduct_flow.conducted("quality", panics, environment="sandbox", needs=Needs.NOTHING))
     assert (told.exit_code, told.error.kind) == (Exit.BUG, "PanicException")
     assert "canary" not in json.dumps(told.to_json())
+
+
+@pytest.mark.parametrize(
+    "cure", ["Nothing was sent. Look at the report.", "Mended at the API: `meterfeed resume`."]
+)
+def test_nobody_is_waited_for_at_a_guard_that_no_yes_lifts(cure):
+    error = GuardError("The exports hold no row to load (0).", guard="empty", cure=cure)
+    stopped = ending(error, command="sync", so_far=summary(Exit.OK, extra={"plan_digest": "12ab" * 8}))
+    assert asyncio.run(sync_flow._with_approval(stopped, "sandbox", 12.0, None)) is stopped
 
 
 def test_whatever_ends_the_thread_of_a_flow_ends_the_flow():
