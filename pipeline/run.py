@@ -129,10 +129,13 @@ async def _load(order: Order, ports: Ports, session: Session, opened: Opened, jo
         try:
             with _gone_with_an_error(shelf):
                 judged, made, checks = await _plan(order, ports, session, opened, job, shelf)
-                await session.note_strangers(made)
-                put_aside(start, judged, made, checks, opened, shelf, session, run)
         except MeterfeedError as error:
             return await session.finish(run, stopped(start, error, shelf, ports.world))
+        with _gone_with_an_error(
+            shelf
+        ):  # and no account either: some of its tables may be there, and some not
+            await session.note_strangers(made)
+            put_aside(start, judged, made, checks, opened, shelf, session, run)
         approved = order.approve == made.digest
         if approved:
             await refuse_a_used_approval(session, made)

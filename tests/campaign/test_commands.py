@@ -20,6 +20,7 @@ POINTS = [
     Point("renameat", "outcomes.parquet", 1),
     Point("renameat", "summary.json", 1),
     Point("write", "DATA/RUN/.outcomes.parquet.PID.part", 1, "EIO"),
+    Point("renameat", "quarantine.parquet", 1, "ENOSPC"),
 ]
 
 pytestmark = pytest.mark.xdist_group("campaign-commands")
