@@ -605,12 +605,17 @@ def the_exit_tells_the_truth(of: Evidence) -> Iterator[str]:
         codes = {0} | {EXITS[state] for state in life.states if state in EXITS}
         if sum(life.states.values()) < len(of.plan):
             codes.add(15)
-        if life.error is not None:
-            codes.add(ERRORS.get(life.error, 1))
-        wanted = next(code for code in WORST_FIRST if code in codes)
-        if life.exit_code != wanted:
-            said = f"{life.exit_code}, the ledger says {wanted}"
-            yield f"life {life.number} ended with {said} ({life.states}, {life.error})"
+        yield from untrue_exit(life, codes)
+
+
+def untrue_exit(life: Life, codes: set[int]) -> Iterator[str]:
+    """The exit code is the worst of what the ledger says, and of what stopped the life."""
+    if life.error is not None:
+        codes = codes | {ERRORS.get(life.error, 1)}
+    wanted = next(code for code in WORST_FIRST if code in codes)
+    if life.exit_code != wanted:
+        said = f"{life.exit_code}, the ledger says {wanted}"
+        yield f"life {life.number} ended with {said} ({life.states}, {life.error})"
 
 
 LEGAL = {

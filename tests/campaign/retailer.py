@@ -15,14 +15,13 @@ from typing import Any
 
 from tests.campaign.checker import (
     CHECKS,
-    ERRORS,
     EXITS,
-    WORST_FIRST,
     Check,
     Evidence,
     Record,
     _rows,
     ids_in,
+    untrue_exit,
 )
 
 Target = tuple[str, str, str]
@@ -424,12 +423,7 @@ def the_exit_is_what_the_ledger_says(of: Evidence) -> Iterator[str]:
         if life.exit_code == INTERRUPTED and of.asked_to_end and life.number == 0:
             continue
         codes = {0} | {STATES[state] for state in life.states if state in STATES}
-        if life.error is not None:
-            codes.add(ERRORS.get(life.error, 1))
-        wanted = next(code for code in WORST_FIRST if code in codes)
-        if life.exit_code != wanted:
-            said = f"{life.exit_code}, the ledger says {wanted}"
-            yield f"life {life.number} ended with {said} ({life.states}, {life.error})"
+        yield from untrue_exit(life, codes)
 
 
 SAME = ("I6", "I7", "I8", "I11", "I12", "I14", "I16", "I19", "I20")
