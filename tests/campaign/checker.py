@@ -60,6 +60,8 @@ class Life:
     exit_code: int | None = None
     error: str | None = None
     guard: str | None = None
+    cures: bool = False
+    """Whether it only finishes what a guard stopped, as the cure says; that loads no export."""
     left_open: int = 0
     """Descriptors, threads and tasks more than before it, when it ended by itself."""
     peak_megabytes: float = 0.0

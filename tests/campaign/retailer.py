@@ -404,7 +404,7 @@ def it_comes_to_rest(of: Evidence) -> Iterator[str]:
     """I10: without faults four lives settle it; what comes after has an effect on nothing."""
     assert isinstance(of, WholeEvidence)
     clean = [life for life in of.lives if not life.faulty]
-    if sum(life.guard is None for life in clean) > 5 or not clean[-1].settled:
+    if sum(life.guard is None and not life.cures for life in clean) > 5 or not clean[-1].settled:
         yield f"after {len(clean)} lives without faults it is not settled: {clean[-1].states}, {of.commands}"
     for effect in of.effects[of.at_rest :]:
         yield f"nothing was left to do, and {effect['kind']} {effect['id']} saw a {effect['effect']}"

@@ -396,11 +396,11 @@ class WholeRun(Simulation):
         await self._until_settled(MOST_CLEAN_LIVES - 1, lambda: self.chance.random() < 0.5)
 
     async def _until_settled(self, tries: int, turned: Callable[[], bool]) -> None:
-        """Load until it is done; who was only stopped by a guard tries again."""
+        """Load until it is done; who was stopped by a guard, and who finished that, tries again."""
         for _ in range(MOST_GUARDED_LIVES):
             await asyncio.sleep(self.chance.choice([1.0, 60.0]))
             await self._command("sync", faulty=False, turned=turned() or self._was_skipped())
-            tries -= self.lives[-1].guard is None
+            tries -= self.lives[-1].guard is None and not self.lives[-1].cures
             if self.lives[-1].settled or not tries:
                 break
 
@@ -409,7 +409,8 @@ class WholeRun(Simulation):
     ) -> None:
         """One life. Whoever was stopped by a guard looks at the report, and says what the cure says."""
         self.turn += turned
-        if command == "sync" and self._waits():
+        cures = command == "sync" and self._waits()
+        if cures:
             command = "resume"
             self.profile = profile_of(full=self.days.full, guarded=False, canary=NO_CANARY)
         plan = self._cure() if command == "sync" else None
@@ -425,6 +426,7 @@ class WholeRun(Simulation):
         self.told = None
         await self._live(kill_at, faulty=faulty)
         self.last = self.told or self.last
+        self.life.cures = cures
         self.life.states = {} if self.told is None else states_of(self.ledger_url, self.told.run_id)
         # A removal is put off, as a reject, while a list that lags still shows what hangs on the record.
         good = (Exit.OK,) if self.days.removes else (Exit.OK, Exit.DONE_WITH_REJECTS)
