@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from connectors.exports.corrections import OURS, as_it_was
+from connectors.exports.corrections import OURS, TEXT, as_it_was
 from connectors.exports.csv_reader import CsvRows, Opening, Prepared
 from connectors.exports.framing import Dialect, Numbers
 from connectors.exports.open import OpenedExport
@@ -34,6 +34,8 @@ class Copies:
         self._export = export
         self.footer: list[str] = []
         self.preface = ""
+        self._text_at: int | None = None
+        """Where a correction has the text of the row that it stands for."""
         if export.is_parquet:
             self.headers: tuple[str, ...] = export.parquet_headers()
             self._kept = list(range(len(self.headers)))
@@ -41,6 +43,8 @@ class Copies:
         with export.opened_csv() as (opening, _):
             self._kept = [at for at, header in enumerate(opening.header) if header not in OURS]
             self.headers = tuple(opening.header[at] for at in self._kept)
+            if export.is_correction and TEXT in opening.header:
+                self._text_at = opening.header.index(TEXT)
             self.preface = opening.preface.decode(opening.dialect.encoding, "replace")
 
     def rows(self, marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -52,7 +56,8 @@ class Copies:
 
         Yields:
             `source_line`, `rules`, `text` (String, the row as stored when it cannot be split, else null), and a
-            String column for each header, named by its number from 0; null in all of them beside a text.
+            String column for each header, named by its number from 0; null in all of them beside such a text.
+            A row of a correction brings the text that stands beside its cells.
         """
         if not marks.height:
             return
@@ -132,7 +137,7 @@ class Copies:
             convert_options=pa_csv.ConvertOptions(
                 check_utf8=False,
                 column_types=dict.fromkeys(names, pa.string()),
-                include_columns=[str(place) for place in self._kept],
+                include_columns=[str(place) for place in self._needed()],
             ),
         )
         if table.num_rows != len(records):
@@ -143,10 +148,20 @@ class Copies:
         found: Any = pl.from_arrow(table)
         cells: pl.DataFrame = found.select(
             pl.Series("source_line", lines, dtype=pl.UInt32),
-            pl.lit(None, pl.String).alias("text"),
+            self._text_beside().alias("text"),
             *(self._as_read(pl.col(str(place))).alias(str(at)) for at, place in enumerate(self._kept)),
         )
         return cells
+
+    def _needed(self) -> list[int]:
+        return self._kept if self._text_at is None else [*self._kept, self._text_at]
+
+    def _text_beside(self) -> pl.Expr:
+        """What nobody has split yet must come back, or the next round has nothing to mend it from."""
+        if self._text_at is None:
+            return pl.lit(None, pl.String)
+        text = as_it_was(pl.col(str(self._text_at)))
+        return pl.when(text != "").then(text)
 
     def _as_read(self, cell: pl.Expr) -> pl.Expr:
         """A cell of a correction without the mark it was written with, or each correction would add one."""

@@ -140,6 +140,30 @@ def test_every_line_between_stray_quotes_is_copied_once(tmp_path, file, before, 
     assert len(rows_of(paths["correction"])) == len(between)
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_text_that_nobody_mended_is_in_every_further_correction(keep, tmp_path, newline):
+    lines = ["a;b;c", '1;"2"3', "=4;5", "6;7;8"]
+    paths = keep(
+        newline.join(lines).encode() + newline.encode(), l2=["stray_quote"], l3=["too_few_fields"], l4=["x"]
+    )
+    for number in (2, 3):
+        (again,) = open_exports([paths["correction"]], [profile(SEMICOLON)])
+        with RunFolder.create(tmp_path, f"run-{number}") as folder:
+            paths = write_quarantine(folder, [again], [marks(l2=["user_is_present"], l3=["x"], l4=["x"])])
+        kept = pl.read_parquet(paths["quarantine"], columns=["meterfeed_text", "a"])
+        assert [('1;"2"3', ""), ("=4;5", ""), (None, "6")] == kept.rows()
+
+
+def test_a_correction_saved_without_its_texts_is_kept_aside_all_the_same(keep, tmp_path):
+    text = text_of(keep(CONTENT, l2=["x"], l3=["too_few_fields"])["correction"])
+    bare = tmp_path / "correction-bare.csv"
+    bare.write_text(text.replace(";meterfeed_text", "").replace(';"4;5"', "").replace(";x;", ";x"))
+    (again,) = open_exports([str(bare)], [profile(SEMICOLON)])
+    with RunFolder.create(tmp_path, "second") as folder:
+        paths = write_quarantine(folder, [again], [marks(l2=["x"], l3=["user_is_present"])])
+    assert [None, None] == pl.read_parquet(paths["quarantine"])["meterfeed_text"].to_list()
+
+
 def test_nothing_marked_makes_no_file(keep, tmp_path):
     assert keep(CONTENT) == {}
     assert os.listdir(tmp_path / "run") == []
