@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import stat
 import zipfile
 import zlib
@@ -24,6 +25,10 @@ HARMLESS: Final = 16 << 20
 
 MOST_BYTES: Final = 1 << 40
 """Bytes no container may exceed."""
+
+_DAMAGE: Final = (OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError, RuntimeError)
+"""What unpackers raise at a damaged container, and (`NotImplementedError` among the last) at one packed in a way they
+do not know. An `OSError` with a number is the disk's."""
 
 
 class Container(StrEnum):
@@ -109,14 +114,7 @@ class Unpacked:
         """
         try:
             text = bytes(self._content.read(size))
-        except (
-            OSError,
-            zlib.error,
-            zipfile.BadZipFile,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
+        except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ExportError(
@@ -161,15 +159,23 @@ def unpacked(
         yield Unpacked(stream, hashed, expansion, name), hashed
 
 
-@contextmanager
-def _zip_entry(file: IO[bytes], member: str | None, name: str) -> Iterator[Bytes]:
+def opened_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
+    """The zip in an open file.
+
+    Raises:
+        ExportError: its list of entries is cut, damaged, or of a version we do not know.
+    """
     try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        return zipfile.ZipFile(file)
+    except (*_DAMAGE, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ExportError(f"{name} is a cut or damaged zip.", cure="Fetch or export it again.") from None
-    with archive:
+
+
+@contextmanager
+def _zip_entry(file: IO[bytes], member: str | None, name: str) -> Iterator[Bytes]:
+    with opened_zip(file, name) as archive:
         chosen = _chosen(archive.infolist(), member, name)
         try:
             entry = archive.open(chosen)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import IO, Final
 
 import polars as pl
 
-from connectors.exports.containers import HEAD, Container, container_of, unpacked, workbook
+from connectors.exports.containers import HEAD, Container, container_of, opened_zip, unpacked, workbook
 from connectors.exports.encodings import marked
 from connectors.exports.headers import MOST_COLUMNS
 from connectors.exports.parquet_reader import look_at_parquet
@@ -89,11 +88,8 @@ def _size(file: IO[bytes]) -> int:
 
 def _entries(file: IO[bytes], name: str) -> tuple[str, ...]:
     """The files of a zip, the largest first."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            files = [entry for entry in archive.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, EOFError, ValueError):
-        raise ExportError(f"{name} is a cut or damaged zip.", cure="Fetch or export it again.") from None
+    with opened_zip(file, name) as archive:
+        files = [entry for entry in archive.infolist() if not entry.is_dir()]
     if any(entry.filename == "[Content_Types].xml" for entry in files):
         raise workbook(name)
     return tuple(entry.filename for entry in sorted(files, key=lambda entry: -entry.file_size))
