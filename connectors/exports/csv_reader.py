@@ -432,6 +432,8 @@ class CsvRows:
         telling = [places[name] for name in ("user", "location", "meter_point", "resource") if name in places]
         if len(telling) == 1:
             telling = list(places.values())
+        if not telling:  # only the row tokens of a correction are read
+            return
         if len(seen.fields) == self._dialect.width and all(seen.fields[place].strip() for place in telling):
             raise ExportError(
                 f"{self._name}: a line declared as footer, line {self._line + 1} or after it, looks like a row.",

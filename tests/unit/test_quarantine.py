@@ -232,6 +232,16 @@ def test_lines_before_the_header_and_the_footer_come_along(keep):
     assert text.endswith("\nSum;;2\n")
 
 
+def test_a_footer_that_a_spreadsheet_made_as_wide_as_the_rows_is_no_row(keep, tmp_path):
+    file = SEMICOLON + "footer_lines = 1"
+    paths = keep(b"a;b;c\n1;2;3\nSum;;2\n", file, l2=["x"])
+    saved = tmp_path / "correction-saved.csv"
+    saved.write_text(text_of(paths["correction"]).replace("Sum;;2\n", "Sum;;2;;;\n"), encoding="utf-8")
+    (again,) = open_exports([str(saved)], [profile(file)])
+    assert [("1", "2")] == rows_of(str(saved), file)
+    assert [2] == again.corrects()["corrects_line"].to_list()
+
+
 def test_a_sep_line_comes_along(keep):
     paths = keep(b"sep=;\na;b;c\n1;2;3\n", l3=["x"])
     assert rows_of(paths["correction"]) == [("1", "2")]
