@@ -33,8 +33,19 @@ Line = tuple[str, str, str | None, int]
 """`(phase, state, reason, records)` as the ledger adds them up."""
 
 
-def outcome_of(phase: Phase, state: State) -> Outcome:
-    """The outcome of a record of the exports in a leaf chunk of this phase and state."""
+HALF_DONE = {
+    f"earlier_{state}": OUTCOMES[state] for state in (State.IN_DOUBT, State.IN_FLIGHT, State.PLANNED)
+}
+"""Outcome of an update by the reason it waits for its own first step: it is where that step is (decision 41)."""
+
+
+def outcome_of(phase: Phase, state: State, reason: str | None) -> Outcome:
+    """The outcome of a record of the exports in a leaf chunk of this phase, state and reason.
+
+    Whatever tells of a record asks here, so that no two of them contradict each other.
+    """
+    if phase is Phase.UPDATE_LOCATIONS and state is State.BLOCKED:
+        return HALF_DONE.get(reason or "", Outcome.BLOCKED)
     return MANNERS[phase].done or Outcome.UPDATED if state is State.ACKNOWLEDGED else OUTCOMES[state]
 
 
@@ -45,18 +56,10 @@ def record_counts(plan: Plan, lines: Iterable[Line]) -> dict[Kind, RecordCounts]
         AccountError: the ledger holds more records of a kind than were planned.
     """
     found: Counter[tuple[Kind, Outcome]] = Counter()
-    half_done: Counter[Outcome] = Counter()
-    for phase, state, _, count in lines:
-        outcome = outcome_of(Phase(phase), State(state))
+    for phase, state, reason, count in lines:
         if phase in COUNTED:
+            outcome = outcome_of(Phase(phase), State(state), reason)
             found[MANNERS[Phase(phase)].kind, outcome] += count
-        elif phase == Phase.FREE_LOCATIONS:
-            half_done[outcome] += count
-    for outcome in (Outcome.IN_DOUBT, Outcome.NOT_SENT):
-        # An update that waits for its own first step is where that step is.
-        moved = min(half_done[outcome], found[Kind.LOCATION, Outcome.BLOCKED])
-        found[Kind.LOCATION, Outcome.BLOCKED] -= moved
-        found[Kind.LOCATION, outcome] += moved
     counts = {}
     for kind in Kind:
         planned = plan.counts[kind].planned if kind in plan.counts else 0
@@ -132,9 +135,8 @@ def reason_counts(lines: Iterable[Line], plan: Plan) -> tuple[ReasonCount, ...]:
     found: Counter[tuple[Outcome, Kind, str]] = Counter()
     for phase, state, reason, count in lines:
         if State(state) in OPEN and phase in COUNTED:
-            found[
-                outcome_of(Phase(phase), State(state)), MANNERS[Phase(phase)].kind, reason or "not_sent"
-            ] += count
+            outcome = outcome_of(Phase(phase), State(state), reason)
+            found[outcome, MANNERS[Phase(phase)].kind, reason or "not_sent"] += count
     for kind, counts in record_counts(plan, lines).items():
         unseen = (counts.not_sent or 0) - sum(
             n for (o, k, _), n in found.items() if (o, k) == (Outcome.NOT_SENT, kind)
@@ -152,7 +154,7 @@ def examples(chunks: Iterable[ChunkRow], files: Sequence[str]) -> tuple[RecordEx
         phase = Phase(chunk.phase)
         if phase not in COUNTED:
             continue
-        outcome = outcome_of(phase, chunk.state)
+        outcome = outcome_of(phase, chunk.state, chunk.reason)
         for identifier, row in (
             chunk.manifest.select("id", "row").head(EXAMPLE_LIMIT - shown[outcome]).iter_rows()
         ):

@@ -569,7 +569,7 @@ def outcome_frames(
         phase = Phase(chunk.phase)
         if phase not in TOLD:
             continue
-        outcome = account.outcome_of(phase, chunk.state).value
+        outcome = account.outcome_of(phase, chunk.state, chunk.reason).value
         yield _outcomes(
             chunk.manifest,
             files,

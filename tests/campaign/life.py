@@ -5,7 +5,7 @@ The simulator lives it in virtual time, the reference delivery in a process of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -20,13 +20,15 @@ from pipeline import account
 from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
 from pipeline.holdings import MERGES
-from pipeline.phases import MANNERS, Phase
+from pipeline.phases import COUNTED, MANNERS, Phase
 from pipeline.plan import KindPlan, Plan
 from pipeline.ports import World
-from schemas.errors import ApiUnavailable, MeterfeedError
+from schemas.details import ReasonCount
+from schemas.errors import AccountError, ApiUnavailable, MeterfeedError
 from schemas.ledger import RunRow, State
-from schemas.outcomes import Exit, Kind, worst
+from schemas.outcomes import Exit, Kind, Outcome, worst
 from schemas.profile import GuardsSection
+from schemas.summary import RecordCounts
 
 Lines = list[tuple[str, str, str | None, int]]
 
@@ -136,8 +138,10 @@ async def _account(ledger: Ledger, durable: Journal, run_seq: int) -> Lines:
 
 
 def ending_of(frames: dict[Phase, pl.DataFrame], lines: Lines, error: MeterfeedError | None) -> Ending:
-    """What the loader says about it."""
-    counts = account.record_counts(_plan(frames), lines)
+    """What the loader says about it, as the report would: its sums and its reasons agree, or it is a bug."""
+    plan = _plan(frames)
+    counts = account.record_counts(plan, lines)
+    _check_reasons(counts, account.reason_counts(lines, plan))
     found = account.exits(None, counts.values())
     open_states = (State.PLANNED, State.IN_DOUBT, State.IN_FLIGHT)
     seen = sum(n for _, _, _, n in lines)
@@ -151,9 +155,23 @@ def ending_of(frames: dict[Phase, pl.DataFrame], lines: Lines, error: MeterfeedE
     )
 
 
+NOT_IN_PLACE = (Outcome.REJECTED, Outcome.BLOCKED, Outcome.IN_DOUBT, Outcome.NOT_SENT)
+
+
+def _check_reasons(counts: Mapping[Kind, RecordCounts], reasons: Sequence[ReasonCount]) -> None:
+    """A reason for every record that is not in place; no page shows figures in which one is missing."""
+    for kind, one in counts.items():
+        for outcome in NOT_IN_PLACE:
+            told = sum(entry.count for entry in reasons if (entry.outcome, entry.kind) == (outcome, kind))
+            if told != getattr(one, outcome.value):
+                raise AccountError(f"the reasons for {outcome} {kind} records {told} are not their number")
+
+
 def _plan(frames: dict[Phase, pl.DataFrame]) -> Plan:
     counts = {kind: KindPlan() for kind in Kind}
     for phase, frame in frames.items():
+        if phase not in COUNTED:
+            continue
         verb = {"C": "create", "U": "update", "R": "release"}[
             phase.value[0].upper() if phase != Phase.REPLACE_RESOURCES else "U"
         ]

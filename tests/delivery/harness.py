@@ -82,6 +82,7 @@ class Delivery:
     run_seq: int
     plan: dict[Phase, pl.DataFrame]
     error: MeterfeedError | None = None
+    lines: list[tuple[str, str, str | None, int]] = field(default_factory=list)
 
     def account(self) -> dict[tuple[str, str], int]:
         counts: dict[tuple[str, str], int] = {}
@@ -160,6 +161,7 @@ class Bench:
                 except MeterfeedError as error:
                     delivery.error = error
             delivery.accounted = delivery.account()
+            delivery.lines = ledger.account(run_seq)
             delivery.requests = ledger.request_counts(run_seq)
             return delivery
 

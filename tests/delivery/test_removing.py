@@ -12,9 +12,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline import account
 from pipeline.phases import Phase
+from pipeline.plan import KindPlan, Plan
 from sandbox.semantics import Semantics
 from sandbox.server import Sandbox
+from schemas.errors import AccountError
+from schemas.outcomes import Exit, Kind
+from tests.campaign.life import ending_of
 from tests.delivery.harness import Bench, locations, resources, users
 from tests.delivery.killing import Job, deliver, has_run
 
@@ -209,6 +214,25 @@ def test_new_coordinates_keep_a_location_from_being_empty(tmp_path: Path) -> Non
         done = Bench(sandbox, tmp_path).deliver(traded(2))
         assert 2 == done.accounted["update_locations", "acknowledged"]
         assert {"loc-00000": [point(1)], "loc-00001": [point(0)]} == holders(sandbox)
+
+
+def test_a_first_step_in_doubt_is_told_with_its_update_and_the_schedules_would_see_it_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decision 41: the update is in doubt; sums that say so beside reasons that say it is blocked are a bug."""
+    with Sandbox() as sandbox:
+        Bench(sandbox, tmp_path).deliver({Phase.CREATE_USERS: users(2), Phase.CREATE_LOCATIONS: locations(2)})
+        sandbox.set_faults({"fault": [{"kind": "dropped", "on": "update", "every": 1}]})
+        done = Bench(sandbox, tmp_path, settle=0.01).deliver(traded(2))
+    assert {("free_locations", "in_doubt"): 2, ("update_locations", "blocked"): 2} == done.accounted
+    assert Exit.IN_DOUBT == ending_of(traded(2), done.lines, None).exit_code
+    told = account.reason_counts
+    monkeypatch.setattr(account, "HALF_DONE", {})
+    blocked = told(done.lines, Plan("d", {Kind.LOCATION: KindPlan(update=2)}, {}, 1, 2))
+    monkeypatch.undo()
+    monkeypatch.setattr(account, "reason_counts", lambda *_: blocked)
+    with pytest.raises(AccountError, match="blocked location records 2"):
+        ending_of(traded(2), done.lines, None)
 
 
 # ------------------------------------------------------------------ kills

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from connectors.ledger.store import read_ledger
@@ -150,6 +151,32 @@ def test_a_move_into_a_test_area_is_warned_of_in_production(
     done = meterfeed("move", location_of(api, 3)["locationId"], "--to", to, "--json").document
     assert (0, warned) == (done["exit_code"], any("test area" in note for note in done["notes"]))
     assert not (tmp_path / "runs" / done["run_id"] / "spool").exists()
+
+
+def test_an_update_whose_first_step_is_in_doubt_is_in_doubt_wherever_it_is_told(
+    meterfeed: Any,
+    api: Sandbox,
+    write: Any,  # noqa: F811
+) -> None:
+    """Decision 41: the step is half of the update. Also in a later start that does not come to the update."""
+    meterfeed("sync", *write("a.csv", portfolio(20)), "--json", **settings_for(api))
+    traded = [row(number, number, 1 - number) for number in range(2)]
+    api.set_faults({"fault": [{"kind": "dropped", "on": "update", "every": 1}]})
+    done = meterfeed("sync", *write("b.csv", [*traded, *portfolio(18, start=2)]), "--json").document
+    for code in (12, 15):
+        told = pl.read_parquet(done["artifacts"]["outcomes"]).filter(pl.col("operation") == "update")
+        assert (code, 2, 0) == (
+            done["exit_code"],
+            done["records"]["location"]["in_doubt"],
+            done["records"]["location"]["blocked"],
+        )
+        assert [("in_doubt", "earlier_in_doubt")] * 2 == told.select("outcome", "reason").rows()
+        api.set_faults({"fault": [{"kind": "rate-limited", "form": "huge", "on": "update", "every": 1}]})
+        done = meterfeed("resume", "--json").document
+    api.set_faults({"fault": []})
+    done = meterfeed("resume", "--json").document
+    assert (0, 2) == (done["exit_code"], done["records"]["location"]["updated"])
+    assert {gsrn(0)} == set(location_of(api, 0)["meterPointIds"])
 
 
 # ------------------------------------------------------------------ erase

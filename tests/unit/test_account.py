@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from pipeline.account import exits, reason_counts, record_counts
+from pipeline.account import exits, outcome_of, reason_counts, record_counts
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan
 from schemas.errors import AccountError
+from schemas.ledger import State
 from schemas.outcomes import Exit, Kind, Outcome
 from schemas.summary import RecordCounts, RowCounts
 
@@ -53,6 +56,31 @@ def test_reasons_add_up_to_the_outcomes():
     assert 2 == found[Outcome.NOT_SENT, "not_reached"]
     assert 1 == found[Outcome.NOT_SENT, "throttled"]
     assert 2 == found[Outcome.IN_DOUBT, "timed_out"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        ("earlier_in_doubt", Outcome.IN_DOUBT),
+        ("earlier_in_flight", Outcome.IN_DOUBT),
+        ("earlier_planned", Outcome.NOT_SENT),
+        ("earlier_rejected", Outcome.BLOCKED),
+        ("release_in_doubt", Outcome.BLOCKED),
+        ("parent_in_doubt", Outcome.BLOCKED),
+    ],
+)
+def test_an_update_that_waits_for_its_own_first_step_is_where_that_step_is(reason, outcome):
+    """Only that one: who waits for somebody else's is blocked."""
+    lines = [("free_locations", "in_doubt", "timed_out", 1), ("update_locations", "blocked", reason, 2)]
+    counts = record_counts(PLAN, lines)[Kind.LOCATION]
+    told = Counter({(one.outcome, one.code): one.count for one in reason_counts(lines, PLAN)})
+    assert 2 == told[outcome, reason]
+    for one in (Outcome.IN_DOUBT, Outcome.BLOCKED, Outcome.NOT_SENT):
+        assert getattr(counts, one.value) == sum(n for (other, _), n in told.items() if other is one)
+
+
+def test_a_removal_that_waits_is_blocked_whatever_it_waits_for():
+    assert Outcome.BLOCKED is outcome_of(Phase.DELETE_LOCATIONS, State.BLOCKED, "earlier_in_doubt")
 
 
 @pytest.mark.parametrize(
