@@ -211,6 +211,7 @@ class CsvRows:
         self._columns = [str(place) for place in range(opening.dialect.width)]
         self._read = list(dict.fromkeys(str(place) for place in opening.found.places.values()))
         self._line, self._record, self._last_faulty = opening.header_line, 0, 0
+        self._nulls = [*dict.fromkeys(("", *profile.file.nulls))]
         self._telltale = opening.header[int(self._read[0])].encode()
         self._text_beyond_ascii = False
         self._parts: list[pa.Table] = []
@@ -353,7 +354,7 @@ class CsvRows:
                 column_types=dict.fromkeys(self._columns, pa.string()),
                 include_columns=self._read,
                 strings_can_be_null=True,
-                null_values=[*dict.fromkeys(("", *self._profile.file.nulls))],
+                null_values=self._nulls,
             ),
         )
         return table, ragged
@@ -451,11 +452,17 @@ class CsvRows:
     def _named(self, table: pa.Table, lines: Numbers, records: Numbers) -> pa.Table:
         columns = {name: table.column(str(place)) for name, place in self._opening.found.places.items()}
         if self.is_correction:
-            columns = {name: _unmarked(column) for name, column in columns.items()}
+            columns = {name: self._as_it_was(column) for name, column in columns.items()}
         numbers = {"source_line": lines, "source_record": records}
         return pa.table(
             columns | {name: pa.array(column.astype(np.uint32)) for name, column in numbers.items()}
         )
+
+    def _as_it_was(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Cells of a correction without their marks; a marked word for "empty" is known only now."""
+        unmarked = _unmarked(column)
+        is_nothing = pc.is_in(unmarked, value_set=pa.array(self._nulls, pa.string()))
+        return pc.if_else(is_nothing, pa.scalar(None, pa.string()), unmarked)
 
 
 def _unmarked(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -232,6 +232,21 @@ def test_lines_before_the_header_and_the_footer_come_along(keep):
     assert text.endswith("\nSum;;2\n")
 
 
+def test_a_word_for_empty_is_empty_in_a_correction_too(keep):
+    """Some such words look like formulas, and are marked for the spreadsheet."""
+    file = SEMICOLON + 'nulls = ["", "-", "@", "null"]'
+    paths = keep(b"a;b;c\n-;2;3\n4;null;5\n6;@;7\n8;'-;9\n", file, l2=["x"], l3=["x"], l4=["x"], l5=["x"])
+    assert [(None, "2"), ("4", None), ("6", None), ("8", "'-")] == rows_of(paths["correction"], file)
+    assert text_of(paths["correction"]).splitlines()[1].startswith("'-;2;3;")  # so the mark was there
+
+
+def test_a_cell_that_is_nothing_but_a_mark_is_empty(keep, tmp_path):
+    paths = keep(CONTENT, l2=["x"])
+    saved = tmp_path / "correction-saved.csv"
+    saved.write_text(text_of(paths["correction"]).replace("\n1;2;", "\n1;';"), encoding="utf-8")
+    assert [("1", None)] == rows_of(str(saved))
+
+
 def test_a_footer_that_a_spreadsheet_made_as_wide_as_the_rows_is_no_row(keep, tmp_path):
     file = SEMICOLON + "footer_lines = 1"
     paths = keep(b"a;b;c\n1;2;3\nSum;;2\n", file, l2=["x"])
