@@ -91,10 +91,13 @@ class Alarms:
     Args:
         file: display name of the export.
         rulebook: the one its rows are judged by.
+        is_correction: whether it holds nothing but rows that were bad: their share then says nothing about a column,
+            and only personal data still stops the file.
     """
 
-    def __init__(self, file: str, rulebook: Rulebook) -> None:
+    def __init__(self, file: str, rulebook: Rulebook, *, is_correction: bool = False) -> None:
         self._file = file
+        self._is_correction = is_correction
         self._rulebook = rulebook
         self._counts: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
@@ -156,6 +159,8 @@ class Alarms:
     def found(self) -> Iterator[Alarm]:
         """Every alarm, the most telling first."""
         yield from self._personal_data()
+        if self._is_correction:
+            return
         if self._counts["rows"] >= self._rulebook.profile.guards.minimum_rows:
             yield from self._exponents()
             yield from self._cut_or_rounded()

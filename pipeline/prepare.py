@@ -201,7 +201,7 @@ def judge_exports(
     judged.corrections = frozenset(export.index for export in exports if export.is_correction)
     for export, profile in zip(exports, profiles, strict=True):
         rulebook = rulebook_of(export, profile, environment, reference)
-        alarms = Alarms(export.name, rulebook)
+        alarms = Alarms(export.name, rulebook, is_correction=export.is_correction)
         for batch in export.batches():
             if over():
                 return judged

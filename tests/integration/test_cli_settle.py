@@ -437,3 +437,12 @@ def test_a_correction_adds_its_rows_and_speaks_for_no_other(meterfeed, api, writ
     assert 311 == len(api.state()["users"])
     # The next full export is measured by the last full one, not by the correction of one row.
     assert 0 == meterfeed("sync", *write("kunder-2.csv", portfolio(311)), "--json").code
+
+
+def test_a_correction_with_nothing_mended_is_judged_row_by_row(meterfeed, write):
+    """Bad rows are all it ever had, so their share says nothing about its columns."""
+    bad = [f"K{n:04};A{n:04};Husholdning;97080{n:03};61,5;9,6;Aktiv\n" for n in range(500, 820)]
+    arguments = write("kunder.csv", [*portfolio(330), *bad])
+    correction = meterfeed("quality", *arguments, "--json").document["artifacts"]["correction"]
+    again = meterfeed("quality", correction, *arguments[1:], "--json").document
+    assert (320, 320) == (again["rows"]["read"], again["rows"]["quarantined"])

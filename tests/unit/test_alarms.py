@@ -39,11 +39,16 @@ def honest(number: int) -> Row:
 
 
 def watch(
-    rows: Sequence[Row], wanted: Profile | None = None, environment: str = "production", batch: int = 150
+    rows: Sequence[Row],
+    wanted: Profile | None = None,
+    environment: str = "production",
+    batch: int = 150,
+    *,
+    is_correction: bool = False,
 ) -> Alarms:
     chosen = wanted or profile()
     rulebook = Rulebook.for_profile(chosen, environment, REFERENCE)
-    alarms = Alarms("kunder.csv", rulebook)
+    alarms = Alarms("kunder.csv", rulebook, is_correction=is_correction)
     raw = raw_rows(rows)
     for start in range(0, raw.height, batch):
         canonical = to_canonical(raw[start : start + batch], chosen, 0)
@@ -158,6 +163,13 @@ def test_a_few_bad_rows_are_rows_and_not_a_column(change: Callable[[int, Row], R
     assert names(watch(damaged(change, 0.005, rows=1_000))) == []
 
 
+@pytest.mark.parametrize(
+    "change", [_cut, _rounded, _exponent, _wrong_digit, _same, _serial, _swapped, _metres, _commas]
+)
+def test_the_share_of_bad_rows_in_a_correction_says_nothing(change: Callable[[int, Row], Row]) -> None:
+    assert names(watch(damaged(change), is_correction=True)) == []
+
+
 def test_check_digits_stop_in_production_and_warn_in_the_sandbox() -> None:
     alarms = watch(damaged(_wrong_digit), environment="sandbox")
 
@@ -256,6 +268,7 @@ def test_a_mail_address_among_customer_numbers_is_found_by_the_hundred() -> None
     rows = damaged(lambda n, row: {**row, "user": f"ingen{n}@eksempel.invalid"}, 0.02, rows=1_000)
 
     assert names(watch(rows)) == ["personal_data"]
+    assert names(watch(rows, is_correction=True)) == ["personal_data"]
 
 
 @pytest.mark.parametrize(
