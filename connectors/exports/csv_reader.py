@@ -236,32 +236,40 @@ class CsvRows:
 
     # -------------------------------------------------------------- the first count
     def prepared(self) -> Iterator[Prepared]:
-        """Every block after the header, each line of it known."""
+        """Every block after the header, each line of it known.
+
+        Another thread may ask for them than the one that parses: nothing of the second count is read or written here.
+        """
         rest = b""
+        line = self._opening.header_line
         blocks = self._opening.blocks
         block = next(blocks, None)
         while block is not None:
             following = next(blocks, None)
-            prepared, rest = self._prepare(rest + block, final=following is None)
+            prepared, rest = self._prepare(rest + block, line, final=following is None)
+            line += prepared.lines
             yield prepared
             block = following
 
-    def _prepare(self, block: bytes, *, final: bool) -> tuple[Prepared, bytes]:
+    def _prepare(self, block: bytes, before: int, *, final: bool) -> tuple[Prepared, bytes]:
+        """A block, and what is left of it for the next one; `before` is how many lines lie before it."""
+        self._refuse_utf8_in_disguise(block, before)
         lines = plain_line_count(block, self._dialect)
         if lines is not None:
             content = self._in_utf8(block)
             if content is not None:
+                self._text_beyond_ascii |= not block.isascii()
                 return Prepared(block, content, lines, may_repeat_header=self._telltale in content), b""
-        return self._looked_at(block, final=final)
-
-    def _looked_at(self, block: bytes, *, final: bool) -> tuple[Prepared, bytes]:
         look = framed(block, self._dialect, final=final)
-        self._check_encoding(block, look)
+        self._check_encoding(block, look, before)
+        return self._looked_at(block, look), look.rest
+
+    def _looked_at(self, block: bytes, look: Framed) -> Prepared:
         content = self._in_utf8(look.content)
         if content is None:  # cannot be: lines that are no text have been taken out
             raise ExportError(f"{self._name} is not {self._dialect.encoding}.", cure="Set [file] encoding.")
         repeat = self._telltale in content
-        return Prepared(block, content, look.lines, look.starts, look.spans, look.faulty, repeat), look.rest
+        return Prepared(block, content, look.lines, look.starts, look.spans, look.faulty, repeat)
 
     def _in_utf8(self, block: bytes) -> bytes | None:
         """The block in UTF-8, or None when some of it is no text in the declared encoding."""
@@ -272,29 +280,24 @@ class CsvRows:
             text = block.decode(encoding)
         except UnicodeDecodeError:
             return None
-        if encoding == "utf-8":
-            self._text_beyond_ascii = True
-            return block
-        self._refuse_utf8_in_disguise(block)
-        return text.encode()
+        return block if encoding == "utf-8" else text.encode()
 
-    def _refuse_utf8_in_disguise(self, block: bytes) -> None:
+    def _refuse_utf8_in_disguise(self, block: bytes, before: int) -> None:
         """Single-byte text that happens to be valid UTF-8 is not single-byte text; looked at once."""
-        if self._text_beyond_ascii:
+        if self._text_beyond_ascii or self._dialect.encoding == "utf-8" or block.isascii():
             return
-        self._text_beyond_ascii = True
         try:
             block.decode("utf-8")
         except UnicodeDecodeError:
             return
         offset = next(place for place, sign in enumerate(block) if sign > 127)
-        line = self._line + block.count(self._dialect.line_end, 0, offset) + 1
+        line = before + block.count(self._dialect.line_end, 0, offset) + 1
         raise ExportError(
             f"{self._name} is UTF-8, not {self._dialect.encoding}: see about line {line}.",
             cure='Set [file] encoding = "utf-8".',
         )
 
-    def _check_encoding(self, block: bytes, look: Framed) -> None:
+    def _check_encoding(self, block: bytes, look: Framed, before: int) -> None:
         wrong = [fault.line for fault in look.faulty if fault.reason is Unreadable.UNDECODABLE]
         beyond_ascii = not look.content.isascii()
         if len(wrong) < FEW_UNDECODABLE or self._text_beyond_ascii:
@@ -307,7 +310,7 @@ class CsvRows:
         line = block.split(self._dialect.line_end)[wrong[0]]
         offset = next(place for place, sign in enumerate(line) if sign > 127)
         raise ExportError(
-            f"{self._name} is not {self._dialect.encoding}: line {self._line + wrong[0] + 1} "
+            f"{self._name} is not {self._dialect.encoding}: line {before + wrong[0] + 1} "
             f"(byte {offset} of the line) and {len(wrong) - 1} others near it hold bytes that are no text.",
             cure='Set [file] encoding to what the file is, usually "utf-8" or "cp1252".',
         )
@@ -317,7 +320,7 @@ class CsvRows:
         table, ragged = self._parse(prepared.content)
         records = prepared.lines if prepared.starts is None else len(prepared.starts)
         if table.num_rows + len(ragged) != records and prepared.starts is None:
-            prepared, _ = self._looked_at(prepared.block, final=True)
+            prepared = self._looked_at(prepared.block, framed(prepared.block, self._dialect, final=True))
             table, ragged = self._parse(prepared.content)
         starts = np.arange(prepared.lines) if prepared.starts is None else prepared.starts
         if table.num_rows + len(ragged) != len(starts):

@@ -4,6 +4,10 @@ import threading
 
 import pytest
 
+from connectors.exports import open_exports
+from connectors.exports.csv_reader import CsvRows
+from schemas.errors import ExportError
+
 GOOD = b"1;2;3\n"
 HEAD = b"a;b;c\n"
 
@@ -28,7 +32,6 @@ def test_one_of_their_columns_can_be_two_of_ours(read):
 
 
 def test_columns_only_a_key_names_are_read_under_their_header(tmp_path, make_profile, drained):
-    from connectors.exports import open_exports
     from schemas.profile import Profile
 
     path = tmp_path / "k.csv"
@@ -112,6 +115,41 @@ def test_cs3_mixed_lines_are_sorted_one_by_one(read):
     reading = read(HEAD + b"".join(lines))
     assert set(reading.unreadable) == {n + 2 for n in range(100) if n % 7 == 3}
     assert reading.count == 100
+
+
+LONG_ROWS = b"1;2;" + b"x" * 995 + b"\n"
+"""A thousand bytes, so that the line below is several blocks into the file."""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "encoding", "told"),
+    [
+        (b"1;H\xf8yen;3\n" * 5, "utf-8", "line 4202 (byte 3 of the line) and 4 others"),
+        ("1;Høyen;3\n".encode(), "cp1252", "see about line 4202."),
+        ('1;Høyen;"3"x\n'.encode(), "cp1252", "see about line 4202."),
+    ],
+    ids=["no text", "in disguise", "in disguise and damaged"],
+)
+def test_cs3_the_line_is_named_that_is_in_another_encoding_however_far_the_parsing_has_come(
+    tmp_path, refusal, make_profile, wrong, encoding, told
+):
+    path, file = tmp_path / "k.csv", f'encoding = "{encoding}"'
+    path.write_bytes(HEAD + LONG_ROWS * 4200 + wrong + LONG_ROWS * 100)
+    assert told in refusal(path, file)
+    rules = make_profile('separator = ";"\n' + file)
+    (export,) = open_exports([str(path)], [rules])
+    with export.opened_csv() as (opening, _):
+        never_parsed = CsvRows(opening, rules, "k.csv", source=0, ended=True).prepared()
+        with pytest.raises(ExportError) as caught:
+            list(never_parsed)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("lines", ["1;Dvořáček;4\n", '1;Ødegård;"4"x\n'], ids=["undecodable", "stray quote"])
+def test_cs3_utf8_is_known_in_blocks_with_damaged_lines_too(refusal, lines):
+    """The letter \u010d holds a byte that cp1252 does not know, so its line would have been set aside alone."""
+    content = HEAD + f"1;Øystein;3\n{lines}".encode()
+    assert "is UTF-8, not cp1252: see about line 2." in refusal(content, 'encoding = "cp1252"')
 
 
 # ------------------------------------------------------------------ CS4, CS5: NUL and line ends
@@ -522,8 +560,6 @@ def readers_since(before):
 
 
 def test_no_thread_is_left_when_reading_stops_early(tmp_path, make_profile):
-    from connectors.exports import open_exports
-
     path = tmp_path / "x.csv"
     path.write_bytes(HEAD + b"1;2;3\n" * 1_000_000)
     (export,) = open_exports([str(path)], [make_profile('separator = ";"')])
