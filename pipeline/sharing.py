@@ -28,11 +28,11 @@ from pipeline.phases import MANNERS, Phase
 from pipeline.plan import Plan
 from pipeline.ports import Notice, RowSpool, RunShelf, World
 from pipeline.session import Session, one_plan
-from schemas.errors import ApiUnavailable, MeterfeedError, SettingsError
+from schemas.errors import ApiUnavailable, ClaimLost, MeterfeedError, SettingsError
 from schemas.ledger import RunRow
 from schemas.outcomes import Exit
 from schemas.profile import GuardsSection
-from schemas.sharing import Claim, ClaimLost
+from schemas.sharing import Claim
 from schemas.summary import Summary
 
 POLL_SECONDS: Final = 0.5

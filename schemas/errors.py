@@ -109,6 +109,22 @@ class StorageError(MeterfeedError):
     exit_code = 16
 
 
+class ConnectionLost(StorageError):
+    """What was being stored may be stored or not. Only the ledger itself can tell, to the next run that opens it."""
+
+
+class ClaimLost(StorageError):
+    """Somebody else holds the partition now, or the run is over. Nothing more can be written for it."""
+
+    def __init__(
+        self,
+        message: str = "The claim on the partition was lost.",
+        *,
+        cure: str = "Another worker goes on with it.",
+    ) -> None:
+        super().__init__(message, cure=cure)
+
+
 class AccountError(MeterfeedError):
     """An equation of the account does not hold. Always a bug of ours."""
 

@@ -61,28 +61,31 @@ class Standing:
         return self.done == self.lanes
 
 
-class ClaimLost(StorageError):
-    """Somebody else holds the partition now, or the run is over. Nothing more can be written for it."""
-
-    def __init__(
-        self,
-        message: str = "The claim on the partition was lost.",
-        *,
-        cure: str = "Another worker goes on with it.",
-    ) -> None:
-        super().__init__(message, cure=cure)
-
-
 def trouble_to_text(error: MeterfeedError) -> str:
-    """An error as another process can raise it. Errors hold no customer value."""
+    """An error as another process can raise it, with what it is a kind of. Errors hold no customer value."""
     guard = error.guard if isinstance(error, GuardError) else None
-    return json.dumps([type(error).__name__, error.message, error.cure, guard])
+    kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, MeterfeedError)]
+    return json.dumps([kinds, error.message, error.cure, guard])
 
 
 def trouble_from_text(text: str) -> MeterfeedError:
-    """The error `trouble_to_text` wrote."""
-    kind, message, cure, guard = json.loads(text)
+    """The error `trouble_to_text` wrote, also in another version: then as the nearest kind that is known here.
+
+    Of a kind that nothing here is near to, only that the run cannot go on is known.
+    """
+    kinds, message, cure, guard = json.loads(text)
     if guard is not None:
         return GuardError(message, cure=cure, guard=guard)
-    error: MeterfeedError = getattr(errors, kind)(message, cure=cure)
-    return error
+    named = [kinds] if isinstance(kinds, str) else kinds  # earlier versions named the kind alone
+    known = (_KINDS[name] for name in named if name in _KINDS)
+    return next(known, StorageError)(message, cure=cure)
+
+
+_KINDS: dict[str, type[MeterfeedError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type)
+    and issubclass(kind, MeterfeedError)
+    and kind not in (MeterfeedError, GuardError)
+}
+"""What an error can arrive as; a guard is told by its own name."""

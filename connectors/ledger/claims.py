@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from connectors.ledger import opening
 from connectors.ledger import tables as t
 from connectors.ledger.store import Ledger, engine_for, storage_trouble
-from schemas.errors import MeterfeedError, SettingsError, StorageError
+from schemas.errors import ClaimLost, MeterfeedError, SettingsError, StorageError
 from schemas.ledger import ChunkRow, Identity, State
-from schemas.sharing import Claim, ClaimLost, Standing, trouble_from_text, trouble_to_text
+from schemas.sharing import Claim, Standing, trouble_from_text, trouble_to_text
 
 MOST_LOST: Final = 5
 """Holders a partition may lose before nobody takes it any more: it may be what kills them."""

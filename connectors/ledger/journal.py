@@ -13,7 +13,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from connectors.ledger.store import ConnectionLost, Ledger
+from connectors.ledger.store import Ledger
+from schemas.errors import ConnectionLost
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from connectors.ledger.lock import file_lock, postgres_lock
 from connectors.ledger.mark import CURE as MARK_CURE
 from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
 from connectors.ledger.migrations import copies_of, migrate
-from schemas.errors import AccountError, BusyError, StorageError
+from schemas.errors import AccountError, BusyError, ConnectionLost, StorageError
 from schemas.ledger import (
     BUCKETS,
     ChunkRow,
@@ -187,10 +187,6 @@ def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
         connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
 
     return engine
-
-
-class ConnectionLost(StorageError):
-    """What was being stored may be stored or not. Only the ledger itself can tell, to the next run that opens it."""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Whoever is stopped is told what to do about it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ FILES = [
     for top in ("schemas", "pipeline", "connectors", "flows")
     for path in sorted((ROOT / top).rglob("*.py"))
 ]
-OURS = {name for name in dir(errors) if name.endswith("Error")} | {"ApiUnavailable", "ColumnAlarm"}
+OURS = {name for name in dir(errors) if name.endswith("Error")} | {
+    "ApiUnavailable",
+    "ColumnAlarm",
+    "ConnectionLost",
+}
 WITH_CURE = OURS - {"AccountError"}
 """A broken account is a bug of ours: there is nothing to be done but to tell us."""
 
@@ -37,3 +42,13 @@ def test_an_error_without_a_cure_would_be_found():
     assert [1, 2] == without_cure(
         "StorageError('x')\nGuardError('x', guard='y', cure='')\nBusyError('x', cure='y')"
     )
+
+
+def test_the_tree_of_errors_is_the_one_that_is_drawn():
+    """An error crosses to other processes by its name, so its class is where they look for it."""
+    drawn = re.findall(r"^ *[│ ]*[├└]── (\w+) +(\d+) ", errors.__doc__, re.MULTILINE)
+    assert {(name, getattr(errors, name).exit_code) for name, _ in drawn} == {
+        (name, int(code)) for name, code in drawn
+    }
+    known = {name for name, one in vars(errors).items() if isinstance(one, type)} - {"MeterfeedError"}
+    assert known == {name for name, _ in drawn}

@@ -23,8 +23,8 @@ from connectors.ledger.mark import Mark, write_mark
 from connectors.ledger.migrations import COPY_SUFFIX, _copy
 from connectors.ledger.moving import target_problem
 from connectors.ledger.opening import ARRIVING, MOVED, put_meta
-from connectors.ledger.store import ConnectionLost, read_ledger, storage_trouble
-from schemas.errors import BusyError, StorageError
+from connectors.ledger.store import read_ledger, storage_trouble
+from schemas.errors import BusyError, ConnectionLost, StorageError
 from schemas.ledger import SourceRow, State
 from tests.ledger.conftest import IDENTITY, begun, draft, manifest
 

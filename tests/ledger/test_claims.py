@@ -18,9 +18,16 @@ from connectors.ledger.moving import move_ledger
 from connectors.ledger.opening import MOVED, put_meta
 from connectors.ledger.store import Ledger
 from pipeline.holdings import MERGES
-from schemas.errors import GuardError, MeterfeedError, SettingsError, StorageError
+from schemas.errors import (
+    ClaimLost,
+    ConnectionLost,
+    GuardError,
+    MeterfeedError,
+    SettingsError,
+    StorageError,
+)
 from schemas.ledger import Draft, FormerKey, Identity, State
-from schemas.sharing import Claim, ClaimLost, Standing
+from schemas.sharing import Claim, Standing
 from tests.ledger.conftest import IDENTITY, begun, manifest
 
 LONG = 3600.0
@@ -191,6 +198,20 @@ def test_what_one_meets_ends_the_run_for_all(shared: Shared):
     assert isinstance(standing.trouble, GuardError)
     assert ("rejected", "Look.", 0) == (standing.trouble.guard, standing.trouble.cure, standing.held)
     assert shared.bo.take("bo", seconds=LONG) is None
+
+
+def test_one_workers_lost_connection_is_told_to_all_as_what_it_is(shared: Shared):
+    """Asking how far all are was an AttributeError in every one of them, and the run ended without an account."""
+    claim = shared.anna.take("anna", seconds=LONG)
+    assert claim is not None
+    shared.anna.leave(claim, done=False, trouble=ConnectionLost("Gone.", cure="Wait."))
+    standing = shared.bo.standing()
+    assert standing is not None
+    assert (ConnectionLost, 16, "Wait.") == (
+        type(standing.trouble),
+        standing.trouble.exit_code,
+        standing.trouble.cure,
+    )
 
 
 def test_a_partition_that_kills_its_workers_is_given_up(shared: Shared):

@@ -19,9 +19,8 @@ import sqlalchemy as sa
 
 from connectors.ledger import Ledger, open_ledger
 from connectors.ledger.journal import Journal
-from connectors.ledger.store import ConnectionLost
 from pipeline.holdings import MERGES
-from schemas.errors import BusyError, StorageError
+from schemas.errors import BusyError, ConnectionLost, StorageError
 from schemas.ledger import SourceRow, State
 from tests.ledger.conftest import IDENTITY, begun, draft
 from tests.postgres_server import running_postgres

@@ -6,14 +6,23 @@ import asyncio
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from connectors.api.rate import LeasedTurns
 from pipeline.crew import Crew
 from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.ports import World
 from pipeline.sharing import Worker, _Lease, steps_of
-from schemas.errors import ApiUnavailable, GuardError, StorageError
-from schemas.sharing import Claim, ClaimLost, trouble_from_text, trouble_to_text
+from schemas.errors import (
+    ApiUnavailable,
+    ClaimLost,
+    ConnectionLost,
+    GuardError,
+    MeterfeedError,
+    StorageError,
+)
+from schemas.sharing import Claim, trouble_from_text, trouble_to_text
 
 
 def names(sizes: dict[Phase, int]) -> list[list[str]]:
@@ -51,6 +60,35 @@ def test_trouble_arrives_as_the_error_it_was():
     assert ("Too many.", "Look.", "rejected") == (guard.message, guard.cure, guard.guard)
     away = trouble_from_text(trouble_to_text(ApiUnavailable("Away.")))
     assert (ApiUnavailable, "Away.", 15) == (type(away), away.message, away.exit_code)
+
+
+def every_error(kind: type[MeterfeedError] = MeterfeedError) -> list[type[MeterfeedError]]:
+    return [each for one in kind.__subclasses__() for each in (one, *every_error(one))]
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_whatever_a_worker_meets_arrives_as_what_it_was(kind: type[MeterfeedError]):
+    """Also what a module of its own defines: a lost connection ended every worker with a bug."""
+    more = {"guard": "shrank"} if issubclass(kind, GuardError) else {}
+    told = trouble_from_text(trouble_to_text(kind("Trouble.", cure="Mend it.", **more)))
+    assert (kind.exit_code, "Trouble.", "Mend it.") == (told.exit_code, told.message, told.cure)
+    assert isinstance(told, kind) or kind.__module__ != "schemas.errors"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["DiskOnFire", "StorageError", "MeterfeedError"], StorageError),
+        (["Unheard", "ClassVar", "annotations", "MeterfeedError"], StorageError),
+        (["ApiUnavailable"], ApiUnavailable),
+        ("ConnectionLost", ConnectionLost),
+        ("Unheard", StorageError),
+    ],
+)
+def test_trouble_of_another_version_is_the_nearest_that_is_known_here(kinds, expected):
+    """A kind alone is how earlier versions told it."""
+    told = trouble_from_text(json.dumps([kinds, "Trouble.", "Mend it.", None]))
+    assert (expected, "Trouble.", "Mend it.") == (type(told), told.message, told.cure)
 
 
 def test_a_worker_that_stays_takes_the_limits_of_the_next_start_and_counts_anew():
