@@ -78,7 +78,7 @@ def read_mark(place: Path) -> Mark | None:
 
 
 def write_mark(place: Path, mark: Mark) -> None:
-    """Write the mark; it is on the disk when this returns.
+    """Write the mark; it is on the disk under its name when this returns.
 
     Raises:
         StorageError: it could not be written.
@@ -92,6 +92,7 @@ def write_mark(place: Path, mark: Mark) -> None:
             file.flush()
             os.fsync(file.fileno())
         growing.replace(place)
+        _flush_folder(place.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             growing.unlink(missing_ok=True)
@@ -99,3 +100,12 @@ def write_mark(place: Path, mark: Mark) -> None:
             f"{place.name} could not be written: {error.strerror}.",
             cure="Free space or rights in the data directory.",
         ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush which names are in a folder: flushing a file says nothing of what it is called."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

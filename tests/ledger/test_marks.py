@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
+import stat
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -211,6 +214,36 @@ def test_a_mark_and_its_folder_are_ours_alone(tmp_path: Path) -> None:
         assert mark == read_mark(place)
         assert ["mark.json"] == [one.name for one in place.parent.iterdir()]
     assert (0o700, 0o600) == (place.parent.stat().st_mode & 0o777, place.stat().st_mode & 0o777)
+
+
+def test_a_mark_is_on_the_disk_with_its_name_when_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power loss right after it forgets neither what is in the file nor that it has this name."""
+    flushed: list[tuple[str, Mark | None]] = []
+
+    def flush(descriptor: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        flushed.append((name, read_mark(tmp_path / "data" / "mark.json")))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_mark(tmp_path / "data" / "mark.json", MARK)
+    assert [("mark.json.part", None), ("data", MARK)] == flushed
+
+
+def test_a_mark_whose_name_could_not_be_flushed_is_no_mark_to_rely_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = os.fsync
+
+    def fail_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_folders)
+    with pytest.raises(StorageError, match="could not be written: Input/output error"):
+        write_mark(tmp_path / "mark.json", MARK)
 
 
 def test_a_mark_of_which_a_part_was_written_is_written_anew(tmp_path: Path) -> None:
