@@ -140,15 +140,16 @@ def ports_of(
         random=random.SystemRandom().random,
         notice=notice,
     )
+    shelf = FileShelf(settings.data_dir, None if settings.shared is None else SharedRoot(settings.shared))
     return Ports(
         world=world,
         open_exports=_opened,
         list_exports=lambda arguments: [found.url for found in find_places(arguments)],
-        shelf=FileShelf(settings.data_dir, None if settings.shared is None else SharedRoot(settings.shared)),
+        shelf=shelf,
         reference=load_reference(),
         key=NO_KEY if settings.id_key is None else settings.id_key_text(),
         former_keys=settings.former_key_texts(),
-        ledger=lambda: _ledger(settings, world, command),
+        ledger=lambda: _ledger(settings, world, command, shelf),
         api=lambda: _api(settings, world),
         chunk_records=settings.chunk_size,
         concurrency=settings.concurrency,
@@ -185,7 +186,7 @@ def _as_read(export: OpenedExport) -> Profile:
 
 @asynccontextmanager
 async def _ledger(
-    settings: Settings, world: World, command: str
+    settings: Settings, world: World, command: str, shelf: FileShelf
 ) -> AsyncIterator[tuple[LedgerBook, Durable]]:
     """The ledger under its lock, with the journal that commits for many at once."""
     url = settings.ledger.get_secret_value()
@@ -198,6 +199,9 @@ async def _ledger(
         relinking=command == "relink",
         by=command,
     ) as ledger:
+        for run_id in ledger.dropped_plans:  # customers' values stay no longer than they are needed
+            with shelf.open(run_id) as run_shelf:
+                run_shelf.drop_spool()
         async with Journal(ledger) as journal:
             yield ledger, journal
 

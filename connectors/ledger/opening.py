@@ -129,11 +129,14 @@ def key_names(connection: sa.Connection) -> list[str]:
     return list(connection.execute(sa.select(t.id_key.c.fingerprint).order_by(t.id_key.c.version)).scalars())
 
 
-def check_identity(connection: sa.Connection, identity: Identity, now: float, *, relink: bool) -> None:
+def check_identity(connection: sa.Connection, identity: Identity, now: float, *, relink: bool) -> list[str]:
     """See that the ledger is of this tenant, and learn an id key that is announced as new.
 
     Args:
         relink: the tenant may have another name or address now; its keys are checked all the same.
+
+    Returns:
+        Runs whose plans were dropped because the key is new: once that is committed, their spools serve nobody.
 
     Raises:
         SettingsError: it is not, or a key it needs is missing.
@@ -149,10 +152,12 @@ def check_identity(connection: sa.Connection, identity: Identity, now: float, *,
         raise SettingsError(
             "This ledger belongs to another tenant than the settings name.", cure=OTHER_TENANT
         )
-    if identity.key not in known:
-        _refuse_while_unfinished(connection)
-        _drop_plans(connection)
-        _learn_keys(connection, [identity.key], now)
+    if identity.key in known:
+        return []
+    _refuse_while_unfinished(connection)
+    dropped = _drop_plans(connection)
+    _learn_keys(connection, [identity.key], now)
+    return dropped
 
 
 def relink(connection: sa.Connection, identity: Identity) -> None:
@@ -185,11 +190,13 @@ def _refuse_while_unfinished(connection: sa.Connection) -> None:
         )
 
 
-def _drop_plans(connection: sa.Connection) -> None:
-    """Plans that wait for a person were made with the former key: they must be made again."""
-    connection.execute(
-        t.run.update().where(t.run.c.state == "planned").values(state="stopped", plan=None, plan_digest=None)
-    )
+def _drop_plans(connection: sa.Connection) -> list[str]:
+    """Plans that wait for a person were made with the former key: they must be made again. The runs they were of."""
+    waiting = t.run.c.state == "planned"
+    runs = connection.execute(sa.select(t.run.c.run_id).where(waiting).order_by(t.run.c.run_seq))
+    dropped = list(runs.scalars())
+    connection.execute(t.run.update().where(waiting).values(state="stopped", plan=None, plan_digest=None))
+    return dropped
 
 
 def _learn_keys(connection: sa.Connection, fresh: list[str], now: float) -> None:

@@ -230,6 +230,8 @@ class Ledger:
     doubt: str | None = None
     """Why this is not the newest copy of the ledger, while it is being rebuilt; None: it is."""
     runs_before: int = 0
+    dropped_plans: list[str] = field(default_factory=list)
+    """Runs whose plans no key of today fits any more, since it was opened: their spools can go."""
     _open: sa.Connection | None = None
     _fresh: dict[str, pl.DataFrame] = field(default_factory=dict)
     """Manifests written last, by their content's name, so that folding need not read and unpack them again."""
@@ -282,8 +284,9 @@ class Ledger:
             self._check_mark(None if empty else connection, rebuilding=rebuilding)
             if empty:
                 opening.create(connection, identity, now)
-            opening.check_identity(connection, identity, now, relink=relinking)
+            dropped = opening.check_identity(connection, identity, now, relink=relinking)
             self._take_over(connection, now)
+        self.dropped_plans = dropped
 
     def _take_over(self, connection: sa.Connection, now: float) -> None:
         self.fence = int(opening.meta(connection, "fence") or 0) + 1

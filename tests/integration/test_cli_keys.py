@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sandbox.server import Sandbox
@@ -131,6 +133,21 @@ def test_a_key_is_not_changed_while_a_delta_waits(meterfeed, write, kept_port):
         done = meterfeed("sync", *arguments, "--json", **NEW).document
         assert (0, 20) == (done["exit_code"], done["records"]["user"]["unchanged"])
         assert_all_there_once(api, 20)
+
+
+def test_a_plan_made_with_the_former_key_leaves_no_customers_values_behind(
+    meterfeed, loaded, write, tmp_path
+):
+    """It can never be applied, so nobody needs what it would have sent."""
+    plan = meterfeed("plan", *write("b.csv", portfolio(42)), "--json").document
+    spool = tmp_path / "runs" / plan["run_id"] / "spool"
+    assert spool.is_dir()
+    meterfeed("resume", "--json")
+    assert spool.is_dir()
+    meterfeed("resume", "--json", **NEW)
+    assert not spool.exists()
+    assert Path(plan["artifacts"]["report"]).is_file()
+    assert 11 == meterfeed("apply", plan["plan_digest"], "--json").code
 
 
 def test_a_ledger_lost_after_a_change_of_key_is_rebuilt_with_all_keys(meterfeed, loaded, write, tmp_path):

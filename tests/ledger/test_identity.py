@@ -72,9 +72,13 @@ def test_a_key_is_not_changed_under_an_unfinished_run(ledger_url: str) -> None:
 def test_a_plan_made_with_the_former_key_is_dropped(ledger_url: str) -> None:
     with opened(ledger_url) as ledger:
         ledger.change_run(begun(ledger), state="planned", plan="{}", plan_digest="p")
+        ledger.change_run(begun(ledger), state="settled")
     with opened(ledger_url, NEW) as ledger:
-        [run] = ledger.runs()
-        assert ("stopped", None, None) == (run.state, run.plan, run.plan_digest)
+        [settled, run] = ledger.runs()
+        assert ("settled", "stopped", None, None) == (settled.state, run.state, run.plan, run.plan_digest)
+        assert ["20261122-0001"] == ledger.dropped_plans
+    with opened(ledger_url, NEW) as ledger:
+        assert [] == ledger.dropped_plans
 
 
 def test_a_new_ledger_takes_the_keys_in_the_order_given(ledger_url: str) -> None:
