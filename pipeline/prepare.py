@@ -24,7 +24,7 @@ from schemas.masking import masked_ids
 from schemas.meter_points import SCHEMES
 from schemas.profile import Profile
 from schemas.reference import Reference, TestArea
-from schemas.rules import CHECK_DIGIT, Rulebook
+from schemas.rules import Rulebook
 from schemas.summary import RowCounts
 
 
@@ -214,10 +214,10 @@ def judge_exports(
 
 def _gauge(files: Sequence[str], profiles: Sequence[Profile], reference: Reference) -> QualityGauge:
     """What measures the rows; check digits only where a scheme has one."""
-    schemes = [SCHEMES[name] for profile in profiles if (name := profile.meter_point.scheme)]
+    schemes = [profile.meter_point.scheme for profile in profiles]
     return QualityGauge(
         files,
-        check_digit_rule=CHECK_DIGIT if any(scheme.check_digit for scheme in schemes) else None,
+        check_digits_in=[at for at, name in enumerate(schemes) if name and SCHEMES[name].check_digit],
         test_areas={area.name: area.outline for area in reference.test_areas},
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from schemas.quality import (
     UnreadableFigure,
     ViolationExample,
 )
-from schemas.rules import BETWEEN_ROWS, CHECK_DIGIT, RULES
+from schemas.rules import BETWEEN_ROWS, CHECK_DIGIT, FORM, RULES
 
 EXAMPLES_PER_RULE = 5
 AREAS_KEPT = 5_000
@@ -115,7 +115,7 @@ class QualityGauge:
     Args:
         files: display names of the exports, by source number.
         rule_columns: which canonical columns a rule looks at, for the shapes in examples; default: `RULES`.
-        check_digit_rule: the rule that says a check digit is wrong; None when the scheme has none.
+        check_digits_in: numbers of the exports whose ids have a check digit; default: all.
         test_areas: name to WKT polygon (longitude before latitude).
     """
 
@@ -124,17 +124,17 @@ class QualityGauge:
         files: Sequence[str],
         *,
         rule_columns: Mapping[str, Sequence[str]] | None = None,
-        check_digit_rule: str | None = CHECK_DIGIT,
+        check_digits_in: Collection[int] | None = None,
         test_areas: Mapping[str, str] | None = None,
     ) -> None:
         self._files = tuple(files)
         self._rule_columns = rule_columns or _RULE_COLUMNS
-        self._check_digit_rule = check_digit_rule
+        self._check_digits_in = check_digits_in
         self._test_areas = {name: shapely.from_wkt(wkt) for name, wkt in sorted((test_areas or {}).items())}
         self._rows = 0
         self._quarantined = 0
         self._without_coordinates = 0
-        self._misshapen_meter_points = 0
+        self._check_digits = 0
         self._columns: dict[str, _Column] = {}
         self._rules: dict[tuple[str, str], _Rule] = {}
         self._unreadable: dict[str, _Unreadable] = {}
@@ -150,6 +150,7 @@ class QualityGauge:
         broken = _once(violations)
         self._rows += rows.height
         self._measure_columns(rows)
+        self._measure_check_digits(rows, broken)
         self._measure_areas(rows, broken)
         self._count_rules(broken, rows)
 
@@ -202,7 +203,7 @@ class QualityGauge:
         self._rows += other._rows
         self._quarantined += other._quarantined
         self._without_coordinates += other._without_coordinates
-        self._misshapen_meter_points += other._misshapen_meter_points
+        self._check_digits += other._check_digits
         for name, column in other._columns.items():
             self._columns.setdefault(name, _Column()).merge(column)
         for key, rule in other._rules.items():
@@ -236,6 +237,17 @@ class QualityGauge:
                 column.distinct.add(hashed[name])
             _count_parts(column, name, texts[name], rows)
 
+    def _measure_check_digits(self, rows: pl.DataFrame, broken: pl.DataFrame) -> None:
+        """Count the ids that the rule looks at: those of the right form, whatever else is wrong with them."""
+        if "meter_point" not in rows.columns:
+            return
+        filled = rows.select("row").filter(rows["meter_point"].is_not_null())
+        misshapen = broken.filter(rule=FORM).select("row").unique()
+        if self._check_digits_in is not None:
+            has_one = (pl.col("row") // SOURCE_SIZE).is_in(sorted(self._check_digits_in))
+            filled, misshapen = filled.filter(has_one), misshapen.filter(has_one)
+        self._check_digits += filled.height - misshapen.height
+
     def _measure_areas(self, rows: pl.DataFrame, broken: pl.DataFrame) -> None:
         if not {"latitude", "longitude"} <= set(rows.columns):
             self._without_coordinates += rows.height
@@ -264,7 +276,6 @@ class QualityGauge:
         for count, found in per_row.group_by(pl.col("of_row").clip(upper_bound=3)).len().iter_rows():
             self._rules_per_row[count] += found
         self._quarantined += broken.filter(severity=QUARANTINE)["row"].n_unique()
-        self._misshapen_meter_points += _misshapen(broken, self._check_digit_rule)
         self._count_each(broken)
         self._count_pairs(broken.filter(pl.col("of_row") > 1))
         self._pick_examples(broken, rows)
@@ -375,7 +386,7 @@ class QualityGauge:
         return self._files[source] if source < len(self._files) else f"source {source}"
 
     def _profile(self, name: str, column: _Column) -> ColumnProfile:
-        checked, passed = self._check_digits(column) if name == "meter_point" else (None, None)
+        checked, passed = self._check_digit_figures() if name == "meter_point" else (None, None)
         lengths = {str(length): rows for length, rows in column.lengths.items()}
         return ColumnProfile(
             column=name,
@@ -393,13 +404,12 @@ class QualityGauge:
             ends_in_zeros=column.ends_in_zeros if name in METER_POINT_COLUMNS else None,
         )
 
-    def _check_digits(self, column: _Column) -> tuple[int | None, int | None]:
+    def _check_digit_figures(self) -> tuple[int | None, int | None]:
         """Ids of the right form, and those among them whose check digit is right."""
-        if self._check_digit_rule is None:
+        if self._check_digits_in is not None and not self._check_digits_in:
             return None, None
-        checked = max(column.filled - self._misshapen_meter_points, 0)
-        failed = sum(rule.rows for (name, _), rule in self._rules.items() if name == self._check_digit_rule)
-        return checked, max(checked - failed, 0)
+        failed = sum(rule.rows for (name, _), rule in self._rules.items() if name == CHECK_DIGIT)
+        return self._check_digits, self._check_digits - failed
 
     def _map(self) -> MapFigure:
         shown: dict[tuple[int, int], list[int]] = {}
@@ -432,14 +442,6 @@ class QualityGauge:
 def _once(violations: pl.DataFrame) -> pl.DataFrame:
     """Each row and rule once, as text."""
     return violations.select("row", pl.col("rule", "severity").cast(pl.String)).unique()
-
-
-def _misshapen(broken: pl.DataFrame, check_digit_rule: str | None) -> int:
-    """Rows whose meter point breaks a rule other than the check digit: nothing to check there."""
-    about_ids = pl.col("rule").str.starts_with("meter_point_id_")
-    if check_digit_rule is not None:
-        about_ids &= pl.col("rule") != check_digit_rule
-    return broken.filter(about_ids)["row"].n_unique()
 
 
 def _text_of(name: str, rows: pl.DataFrame) -> str | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.quality import AREAS_KEPT, EXAMPLES_PER_RULE, QualityGauge, merged
 from schemas.quality import QualityFigures, Share
-from schemas.rules import CHECK_DIGIT, FORM
+from schemas.rules import CHECK_DIGIT, FORM, PREFIX
 
 PAIRS = "coordinates_come_in_pairs"
 
@@ -130,8 +130,31 @@ def test_check_digits_are_rated_among_ids_of_the_right_form():
     assert (profile.check_digit_checked, profile.check_digit_passed) == (9, 7)
 
 
+@pytest.mark.parametrize(
+    "rule", [PREFIX, "meter_point_id_is_not_a_gas_point", "meter_point_id_is_not_a_sub_meter"]
+)
+def test_ids_of_the_right_form_have_their_check_digit_rated_whatever_else_is_wrong(rule):
+    both = [(row, wrong) for row in range(2, 12) for wrong in (rule, CHECK_DIGIT)]
+    profile = column(measured(canonical(20), broken(*both)), "meter_point")
+    assert (20, 10) == (profile.check_digit_checked, profile.check_digit_passed)
+
+
+def test_a_malformed_id_that_breaks_two_rules_is_left_out_once():
+    both = [(2, FORM), (2, "meter_point_id_is_not_in_exponent_form"), (3, CHECK_DIGIT)]
+    profile = column(measured(canonical(10), broken(*both)), "meter_point")
+    assert (9, 8) == (profile.check_digit_checked, profile.check_digit_passed)
+
+
+def test_ids_without_check_digit_are_no_passes_beside_those_that_have_one():
+    gauge = QualityGauge(["no.csv", "fr.csv"], check_digits_in=[0])
+    gauge.add_rows(canonical(10), broken((2, FORM), (3, CHECK_DIGIT)))
+    gauge.add_rows(canonical(30, source=1), broken(((1 << 40) + 2, FORM)))
+    profile = column(gauge.figures(), "meter_point")
+    assert (40, 9, 8) == (profile.filled, profile.check_digit_checked, profile.check_digit_passed)
+
+
 def test_a_scheme_without_check_digit_has_no_pass_rate():
-    gauge = QualityGauge(["a.csv"], check_digit_rule=None)
+    gauge = QualityGauge(["a.csv"], check_digits_in=())
     gauge.add_rows(canonical(), broken())
     assert column(gauge.figures(), "meter_point").check_digit_checked is None
 
