@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 from connectors.artifacts import RunFolder, slug
 from connectors.exports import OpenedExport
 from connectors.exports.again import Copies
-from connectors.exports.corrections import OURS, RULES, TEXT, TOKEN, row_tokens, spreadsheet_safe
+from connectors.exports.corrections import (
+    OURS,
+    RULES,
+    TEXT,
+    TOKEN,
+    row_tokens,
+    spreadsheet_safe,
+    spreadsheet_safe_lines,
+)
 from connectors.exports.encodings import is_wide
 
 QUARANTINE: Final = "quarantine.parquet"
@@ -147,8 +155,9 @@ class _Correction:
         self._encoder = codecs.getincrementalencoder(encoding)("backslashreplace")
         if encoding == "utf-8" or (is_wide(encoding) and encoding not in ("utf-16", "utf-32")):
             self._put("\ufeff")
-        self._put(self.first.copies.preface)
-        headers = [*self.first.copies.headers, *OURS]
+        self._put(self._safe_lines(self.first.copies.preface))
+        found = pl.DataFrame({"header": [*self.first.copies.headers, *OURS]})
+        headers = found.select(spreadsheet_safe(pl.col("header"))).to_series().to_list()
         header_row = pl.DataFrame([headers], schema=[str(at) for at in range(len(headers))], orient="row")
         self._put(self._as_csv(header_row))
 
@@ -167,11 +176,14 @@ class _Correction:
 
     def finish(self, footer: Sequence[str]) -> None:
         for line in footer:
-            self._put(line.rstrip("\r") + self._line_end)
+            self._put(self._safe_lines(line.rstrip("\r")) + self._line_end)
 
     @property
     def _line_end(self) -> str:
         return self.first.export.profile.file.newline or "\n"
+
+    def _safe_lines(self, text: str) -> str:
+        return spreadsheet_safe_lines(text, self.first.export.profile.file.separator)
 
     def _one_field(self, text: pl.Expr) -> pl.Expr:
         """A text that stays one field where nothing is quoted."""

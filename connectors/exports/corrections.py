@@ -6,11 +6,13 @@ file it corrects.
 
 A spreadsheet runs cells that look like formulas, and changes cells that look like numbers: both get a leading
 apostrophe when written, which reading a correction takes away again. A cell that begins with an apostrophe gets
-a second one, so that nothing is lost.
+a second one, so that nothing is lost. Headers are cells like any other; the lines before the header and after the last
+row, which nobody reads, only get what keeps their formulas from running.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,6 +31,12 @@ _AT_RISK: Final = (
     r"|0[0-9]+$|[0-9]{12,}$|[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+$)"  # zeros, digits and exponents to be lost
 )
 _PLAIN_NEGATIVE: Final = r"^-[0-9]{1,11}(?:[.,][0-9]{1,11})?$"
+_FORMULA_IN_LINES: Final = (
+    r"((?:\A|[\r\n]|{separator})\"*)"
+    r"(?=[^\S\r\n{separator}]*[=+\-@＝＋－＠])"
+    r"(?!-[0-9]{{1,11}}(?:[.,][0-9]{{1,11}})?\"?(?:\Z|[\r\n]|{separator}))"
+)
+"""Where a cell begins, quotes and all, that holds a formula and no plain negative number."""
 
 TOKEN_LENGTH: Final = 32
 """Hex characters of the file's SHA-256 in a row token."""
@@ -60,6 +68,22 @@ def spreadsheet_safe(cell: pl.Expr) -> pl.Expr:
     return pl.when(risky).then(pl.lit(APOSTROPHE) + cell).otherwise(cell)
 
 
+def spreadsheet_safe_lines(text: str, separator: str) -> str:
+    """Lines that are no rows as a spreadsheet may see them: an apostrophe before each formula, and nothing else.
+
+    Not to be undone, and the same when it is done again. A line `sep=` says how to split the others, and stays.
+    """
+    announced = re.match(rf"(?i:sep=){re.escape(separator)}(?=\r|\n|\Z)", text)
+    begin = announced.end() if announced else 0
+    pattern = _FORMULA_IN_LINES.format(separator=re.escape(separator))
+    return text[:begin] + re.sub(pattern, rf"\g<1>{APOSTROPHE}", text[begin:])
+
+
 def as_it_was(cell: pl.Expr) -> pl.Expr:
     """The cell without the mark of `spreadsheet_safe`."""
     return cell.str.strip_prefix(APOSTROPHE)
+
+
+def header_as_it_was(header: str) -> str:
+    """The same for a header."""
+    return header.removeprefix(APOSTROPHE)

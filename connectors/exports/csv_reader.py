@@ -20,7 +20,7 @@ import pyarrow.csv as pa_csv
 from connectors.exports.ahead import read_ahead
 from connectors.exports.batch import BATCH_ROWS, LARGEST_LINE, UNREADABLE_SCHEMA, RawBatch
 from connectors.exports.blocks import Blocks, WithoutFooter
-from connectors.exports.corrections import APOSTROPHE, is_correction
+from connectors.exports.corrections import APOSTROPHE, header_as_it_was, is_correction
 from connectors.exports.encodings import SAMPLE, Bytes, Widened, check_start, is_wide
 from connectors.exports.framing import (
     LARGEST_RECORD,
@@ -87,6 +87,8 @@ def open_csv(stream: Bytes, profile: Profile, name: str) -> Opening:
     first = next(blocks, b"")
     _check_line_ends(first, file, name, unterminated=tail.unterminated)
     line, header, begin, rest = _header(first, file, encoding, name)
+    if is_correction(header):
+        header = tuple(header_as_it_was(one) for one in header)
     found = find_columns(header, profile, name, f"line {line}")
     dialect = Dialect(
         separator=file.separator.encode(),
@@ -400,8 +402,9 @@ class CsvRows:
         """
         mask = None
         for place in self._read:
-            cells = pc.fill_null(table.column(place), "")
-            same = pc.equal(pc.utf8_ltrim(cells, characters="\ufeff"), self._opening.header[int(place)])
+            cells = pc.utf8_ltrim(pc.fill_null(table.column(place), ""), characters="\ufeff")
+            cells = _unmarked(cells) if self.is_correction else cells
+            same = pc.equal(cells, self._opening.header[int(place)])
             mask = same if mask is None else pc.and_(mask, same)
         flags = np.asarray(mask)
         return flags if flags.any() else None

@@ -35,12 +35,20 @@ TEXTS = [
 ]  # fmt: skip
 """What a customer number can look like when somebody means harm."""
 
+HEADERS = [
+    '=HYPERLINK("http://evil.example","x")',
+    "@SUM(A1)",
+    "<script>alert(1)</script>",
+    "0123456789012345678",
+]
+"""What the header of a column that nobody reads can look like."""
+
 NAME = "kunder-=1+1 <img src=x onerror=y> \x1b[31m\u202e'\";$(touch x).csv"
 SAID = '<script>alert(1)</script> =1+1 \x1b[31m \r\n{"level":"error"} \u202e ../../etc/passwd {{7*7}}'
 
 
 def plant(folder: Path) -> Path:
-    """Rows with a hostile text as customer, place, name of a place's kind, and in columns nobody reads."""
+    """Rows with a hostile text as customer, place, name of a place's kind, and in columns and headers nobody reads."""
     ordinary = folder / "ordinary.csv"
     write_portfolio(ordinary, rows=2 * len(TEXTS) + 40, damage={})
     with ordinary.open(encoding="utf-8", newline="") as file:
@@ -51,6 +59,8 @@ def plant(folder: Path) -> Path:
             Anlegg=text, Poststed=text, Kundetype=text if number % 2 else "Annet"
         )
         rows[len(TEXTS) + number]["Kundenr"] = f"K-{number}"
+    for row in rows:
+        row |= dict.fromkeys(HEADERS, "x")
     path = folder / NAME
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), delimiter=";", lineterminator="\n")
@@ -84,7 +94,7 @@ def wrong_in_csv(content: bytes) -> list[str]:
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";", strict=True))
     widths = {len(row) for row in rows}
     uneven = [f"rows of {sorted(widths)} cells"] if len(widths) > 1 else []
-    return uneven + [cell for row in rows[1:] for cell in row if _FORMULA.search(cell)]
+    return uneven + [cell for row in rows for cell in row if _FORMULA.search(cell)]
 
 
 class _Page(HTMLParser):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.artifacts import RunFolder
 from connectors.exports import open_exports
-from connectors.exports.corrections import as_it_was, spreadsheet_safe
+from connectors.exports.corrections import as_it_was, spreadsheet_safe, spreadsheet_safe_lines
 from connectors.quarantine import write_quarantine
 from schemas.errors import ExportError
 from schemas.profile import Profile
@@ -230,6 +230,81 @@ def test_lines_before_the_header_and_the_footer_come_along(keep):
     text = text_of(paths["correction"])
     assert text.startswith("Rapport\n\n")
     assert text.endswith("\nSum;;2\n")
+
+
+RISKY = """=1+1;-MålepunktID;07;'x;c\n"""
+
+
+@pytest.mark.parametrize("header", ["exact", "folded"])
+def test_a_header_is_no_formula_in_a_correction_and_is_found_when_it_comes_back(keep, tmp_path, header):
+    """Twice in a row: a mark is taken off when it is read, not joined by a second one."""
+    file = f'{SEMICOLON}header = "{header}"'
+    columns = """user = "'x"\nmeter_point = "-MålepunktID"\n"""
+    settings_ = profile(file, columns)
+    paths = keep(f"{RISKY}a;b;c;d;e\n".encode(), file, columns=columns, l2=["x"])
+    heads = [text_of(paths["correction"]).splitlines()[0]]
+    (again,) = open_exports([paths["correction"]], [settings_])
+    assert ("=1+1", "07", "c") == again.columns_dropped
+    with RunFolder.create(tmp_path, "second") as folder:
+        second = write_quarantine(folder, [again], [marks(l2=["x"])])
+    heads.append(text_of(second["correction"]).splitlines()[0])
+    assert ["'=1+1;'-MålepunktID;'07;''x;c;meterfeed_row;meterfeed_rules;meterfeed_text"] * 2 == heads
+    assert [("d", "b")] == rows_of(second["correction"], file, columns)
+    assert "'x" in pl.read_parquet(second["quarantine"]).columns
+
+
+def test_a_marked_header_that_stands_in_a_correction_twice_is_no_row(keep, tmp_path):
+    """As when two corrections of one kind are joined."""
+    columns = """user = "'x"\nmeter_point = "-MålepunktID"\n"""
+    text = text_of(keep(f"{RISKY}a;b;c;d;e\n".encode(), columns=columns, l2=["x"])["correction"])
+    joined = tmp_path / "correction-joined.csv"
+    joined.write_text(text + text, encoding="utf-8")
+    assert [("d", "b")] * 2 == rows_of(str(joined), columns=columns)
+
+
+def test_what_stands_before_the_header_and_after_the_rows_is_no_formula(keep, tmp_path):
+    file = SEMICOLON + "header_line = 4\nfooter_lines = 2"
+    preface = 'Rapport;=HYPERLINK("http://evil.example")\n\n"@SUM(A1)";-3,5; +1;=2\n'
+    footer = "Sum;-12;-A1\n=1+1;;\n"
+    paths = keep(f"{preface}a;b;c\n1;2;3\n{footer}".encode(), file, l5=["x"])
+    (again,) = open_exports([paths["correction"]], [profile(file)])
+    with RunFolder.create(tmp_path, "second") as folder:
+        second = write_quarantine(folder, [again], [marks(l5=["x"])])
+    for path in (paths["correction"], second["correction"]):
+        lines = text_of(path).splitlines()
+        assert ['Rapport;\'=HYPERLINK("http://evil.example")', "", "\"'@SUM(A1)\";-3,5;' +1;'=2"] == lines[:3]
+        assert ["Sum;-12;'-A1", "'=1+1;;"] == lines[5:]
+        assert [("1", "2")] == rows_of(path, file)
+
+
+@pytest.mark.parametrize(
+    ("text", "separator", "safe"),
+    [
+        ("sep==\n=1", "=", "sep==\n'=1"),
+        ("SEP=;\r\n=1\r\n", ";", "SEP=;\r\n'=1\r\n"),
+        ("sep=;=1", ";", "sep=;'=1"),
+        ("a\t\t =1\t-1\r\n\r\n", "\t", "a\t\t' =1\t-1\r\n\r\n"),
+        ("a|x=1|'=1|=2", "|", "a|x=1|'=1|'=2"),
+        ('"";"""=1"', ";", '"";"""\'=1"'),
+        ("a\r=1", ";", "a\r'=1"),
+        ("-1;-1-1", ";", "-1;'-1-1"),
+        ("", ";", ""),
+    ],
+)
+def test_only_the_formulas_of_a_line_are_marked_and_only_once(text, separator, safe):
+    assert safe == spreadsheet_safe_lines(text, separator)
+    assert safe == spreadsheet_safe_lines(safe, separator)
+
+
+@given(
+    text=st.text(alphabet="=+-@1; \"'^\n\r\ta", max_size=30),
+    separator=st.sampled_from([";", ",", "\t", "|", "^", "-", "]"]),
+)
+@settings(deadline=None)
+def test_marking_lines_adds_apostrophes_only_and_comes_to_rest(text, separator):
+    safe = spreadsheet_safe_lines(text, separator)
+    assert text.replace("'", "") == safe.replace("'", "")
+    assert safe == spreadsheet_safe_lines(safe, separator)
 
 
 def test_a_word_for_empty_is_empty_in_a_correction_too(keep):
