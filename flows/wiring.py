@@ -19,9 +19,9 @@ from connectors.api.rate import LeasedTurns
 from connectors.exports import OpenedExport, open_exports
 from connectors.exports.places import find_places
 from connectors.ledger import open_ledger
+from connectors.ledger.address import file_of
 from connectors.ledger.claims import join_ledger
 from connectors.ledger.journal import Journal
-from connectors.ledger.store import file_of
 from connectors.profiles import load_profiles
 from connectors.reference import load_reference
 from connectors.room import require_room

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from connectors.ledger import opening
 from connectors.ledger import tables as t
+from connectors.ledger.address import file_of
 from connectors.ledger.store import Ledger, engine_for, storage_trouble
 from schemas.errors import ClaimLost, MeterfeedError, SettingsError, StorageError
 from schemas.ledger import ChunkRow, Identity, State
@@ -42,7 +43,7 @@ def join_ledger(url: str, *, identity: Identity) -> Iterator[SharedLedger]:
         SettingsError: the ledger is not one that several machines can share, or another tenant's.
         StorageError: it cannot be used, or was written by another version.
     """
-    if sa.engine.make_url(url).get_backend_name() == "sqlite":
+    if file_of(url) is not None:
         raise SettingsError(
             "Runs can be shared with other workers only over a ledger in PostgreSQL.",
             cure="Set METERFEED_LEDGER to a postgresql:// URL, or unset METERFEED_SHARED.",

@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from connectors.ledger import tables as t
+from connectors.ledger.address import address_problem, holds_secret, without_secrets
 from connectors.ledger.migrations import migrate
 from connectors.ledger.opening import (
     ARRIVING,
@@ -71,13 +72,13 @@ def move_ledger(
         SettingsError: there is nothing to move, or it was moved elsewhere.
         StorageError: the target is not empty, the copy differs, or one of the two cannot be used.
     """
-    if sa.engine.make_url(source_url) == sa.engine.make_url(target_url):
+    place = without_secrets(target_url)
+    if place == without_secrets(source_url):
         raise SettingsError("The ledger is there already.", cure="Name another place with --to.")
     with ExitStack() as stack:
         source = stack.enter_context(locked_ledger(source_url, by="ledger move"))
         target = stack.enter_context(locked_ledger(target_url, by="ledger move"))
         stack.enter_context(storage_trouble())
-        place = _without_secrets(target_url)
         if not _was_marked(source, place):
             _copy(source, target, told)
         sums = _compared(source, target)
@@ -90,20 +91,11 @@ def move_ledger(
 
 def target_problem(url: str) -> str | None:
     """What is wrong with an address that somebody typed; a command line is visible to all on the machine."""
-    try:
-        parsed = sa.engine.make_url(url)
-    except sa.exc.ArgumentError:
-        return "is not an SQLAlchemy URL"
-    if parsed.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
-        return "must be an SQLAlchemy URL of sqlite or postgresql"
-    if parsed.password:
+    if (problem := address_problem(url)) is not None:
+        return problem
+    if holds_secret(url):
         return "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD"
     return None
-
-
-def _without_secrets(url: str) -> str:
-    parsed = sa.engine.make_url(url)
-    return f"{parsed.get_backend_name()}://{parsed.host or ''}/{(parsed.database or '').lstrip('/')}"
 
 
 def _was_marked(source: Ledger, place: str) -> bool:

@@ -18,12 +18,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from connectors.ledger import opening
 from connectors.ledger import statements as q
 from connectors.ledger import tables as t
+from connectors.ledger.address import address_of, file_of
 from connectors.ledger.frames import from_bytes, packed, to_bytes, to_stream
 from connectors.ledger.lock import file_lock, postgres_lock
 from connectors.ledger.mark import CURE as MARK_CURE
 from connectors.ledger.mark import Mark, place_of, read_mark, write_mark
 from connectors.ledger.migrations import copies_of, migrate
-from schemas.errors import AccountError, BusyError, ConnectionLost, StorageError
+from schemas.errors import AccountError, BusyError, ConnectionLost, SettingsError, StorageError
 from schemas.ledger import (
     BUCKETS,
     ChunkRow,
@@ -131,14 +132,6 @@ def read_ledger(url: str) -> Ledger | None:
         return Ledger(engine_for(url, read_only=True), path=path)
 
 
-def file_of(url: str) -> Path | None:
-    """The file of an SQLite ledger; None for PostgreSQL."""
-    parsed = sa.engine.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    return Path(parsed.database or "ledger.sqlite").absolute()
-
-
 def _own(path: Path) -> None:
     """Make sure the ledger file is ours alone before SQLite opens it (its -wal and -shm follow its mode)."""
     try:
@@ -152,12 +145,16 @@ def _own(path: Path) -> None:
 
 
 def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
-    """Connections to a ledger's database, set up the way a ledger wants them."""
-    parsed = sa.engine.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=False, hide_parameters=True)
+    """Connections to a ledger's database, set up the way a ledger wants them.
+
+    Raises:
+        SettingsError: the ledger is in PostgreSQL, and its driver is not installed.
+    """
+    address = address_of(url)
+    if address.get_backend_name() != "sqlite":
+        return _postgres_engine(address)
     engine = sa.create_engine(
-        url,
+        address,
         poolclass=sa.pool.StaticPool,
         hide_parameters=True,
         connect_args={"timeout": 5, "check_same_thread": False},
@@ -187,6 +184,18 @@ def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
         connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _postgres_engine(address: sa.URL) -> sa.Engine:
+    try:
+        return sa.create_engine(
+            address, pool_size=2, max_overflow=2, pool_pre_ping=False, hide_parameters=True
+        )
+    except ImportError:
+        raise SettingsError(
+            "The ledger is in PostgreSQL, and what speaks to it is not installed.",
+            cure="Install meterfeed[postgres].",
+        ) from None
 
 
 @contextmanager

@@ -121,8 +121,10 @@ def test_a_run_begun_on_one_database_is_finished_on_the_other(
         moved = meterfeed("ledger", "move", "--to", target, "--json").document
         assert (0, "ledger") == (moved["exit_code"], moved["command"])
         assert {"run", "chunk", "attempt", "history", "holding"} <= {one["table"] for one in moved["moved"]}
-        assert 13 == meterfeed("resume", "--json").code  # METERFEED_LEDGER still names the old place
-        done = meterfeed("resume", "--json", ledger=target).document
+        refused = meterfeed("resume", "--json").document  # METERFEED_LEDGER still names the old place
+        told = refused["error"]["message"].removeprefix("This ledger was moved to ").removesuffix(".")
+        assert (13, "Point METERFEED_LEDGER there") == (refused["exit_code"], refused["error"]["cure"][:28])
+        done = meterfeed("resume", "--json", ledger=told).document
         assert (0, 100, 100) == (
             done["exit_code"],
             done["records"]["user"]["created"],
@@ -142,10 +144,23 @@ def test_a_password_on_the_command_line_is_refused(meterfeed):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["move"], ["show", "--to", "sqlite:///x"], ["move", "--to", "nowhere"], ["move", "--to", "a://b"]],
+    [
+        ["move"],
+        ["show", "--to", "sqlite:///x"],
+        ["move", "--to", "nowhere"],
+        ["move", "--to", "a://b"],
+        ["move", "--to", "postgresql://u@h:abc/db"],
+    ],
 )
 def test_a_move_without_a_place_or_a_place_without_a_move_is_a_wrong_command_line(meterfeed, arguments):
-    assert 2 == meterfeed("ledger", *arguments, "--json").code
+    assert 2 == meterfeed("ledger", *arguments, "--json").document["exit_code"]
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_plain_address_of_postgresql_is_one(meterfeed, postgres, scheme):
+    """What `Set METERFEED_LEDGER to a postgresql:// URL` says can be done as it stands."""
+    url = new_database(postgres).replace("postgresql+psycopg", scheme, 1)
+    assert 0 == meterfeed("ledger", "--json", ledger=url).document["exit_code"]
 
 
 def test_the_ledger_shows_itself(meterfeed, api, write, tmp_path):
@@ -160,7 +175,10 @@ def test_the_ledger_shows_itself(meterfeed, api, write, tmp_path):
     )
     assert "10 user" in meterfeed("ledger").out
     meterfeed("ledger", "move", "--to", f"sqlite:///{tmp_path}/new.sqlite")
-    assert "new.sqlite" in meterfeed("ledger", "--json").document["verdict"]
+    old = meterfeed("ledger", "--json").document
+    assert "new.sqlite" in old["verdict"]
+    there = meterfeed("ledger", "--json", ledger=old["ledger"]["moved_to"]).document["ledger"]
+    assert (facts["held_records"], None) == (there["held_records"], there["moved_to"])
 
 
 # ------------------------------------------------------------------ put back, lost

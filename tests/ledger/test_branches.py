@@ -7,9 +7,11 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import threading
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -17,14 +19,15 @@ import sqlalchemy as sa
 
 from connectors.ledger import lock, open_ledger, store
 from connectors.ledger import tables as t
+from connectors.ledger.address import without_secrets
 from connectors.ledger.frames import from_bytes, to_bytes
 from connectors.ledger.journal import Journal
 from connectors.ledger.mark import Mark, write_mark
 from connectors.ledger.migrations import COPY_SUFFIX, _copy
 from connectors.ledger.moving import target_problem
 from connectors.ledger.opening import ARRIVING, MOVED, put_meta
-from connectors.ledger.store import read_ledger, storage_trouble
-from schemas.errors import BusyError, ConnectionLost, StorageError
+from connectors.ledger.store import engine_for, read_ledger, storage_trouble
+from schemas.errors import BusyError, ConnectionLost, SettingsError, StorageError
 from schemas.ledger import SourceRow, State
 from tests.ledger.conftest import IDENTITY, begun, draft, manifest
 
@@ -168,13 +171,54 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(sqlite_url, ledger, tmp_path)
         ("not a url", "is not an SQLAlchemy URL"),
         ("mysql://h/db", "must be an SQLAlchemy URL of sqlite or postgresql"),
         ("postgresql://u:secret@h/db", "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD"),
+        ("postgresql://u@h:abc/db", "is not an SQLAlchemy URL"),
+        (
+            "postgresql://u@h/db?password=secret",
+            "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD",
+        ),
+        (
+            "postgresql://u@h/db?sslmode=require&sslpassword=secret",
+            "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD",
+        ),
+        ("postgresql://u@h/db?host=/var/run/postgresql", None),
         ("postgresql://u@h/db", None),
+        ("postgres://u@h/db", None),
         ("postgresql+psycopg://u@h/db", None),
         ("sqlite:////tmp/x", None),
     ],
 )
 def test_the_target_of_a_move_is_looked_at_before_anything_is_done(url, problem):
     assert problem == target_problem(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_is_spoken_to_by_the_driver_we_install(scheme):
+    engine = engine_for(f"{scheme}://h/db")
+    assert ("postgresql", "psycopg") == (engine.dialect.name, engine.dialect.driver)
+    engine.dispose()
+
+
+def test_a_driver_that_is_not_installed_is_told_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"not installed\. Install meterfeed\[postgres\]\."):
+        read_ledger("postgresql+psycopg://h/db")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sqlite:////srv/x.sqlite", "sqlite:////srv/x.sqlite"),
+        ("sqlite:///x.sqlite", f"sqlite:///{Path.cwd()}/x.sqlite"),
+        ("postgresql://u@h:5433/db", "postgresql+psycopg://u@h:5433/db"),
+        (
+            "postgresql+psycopg://u:canary@h/db?password=canary&sslmode=require",
+            "postgresql+psycopg://u@h/db?sslmode=require",
+        ),
+        ("postgresql+psycopg:///db?host=/run/pg", "postgresql+psycopg:///db?host=%2Frun%2Fpg"),
+    ],
+)
+def test_an_address_that_is_told_can_be_used_as_it_stands(url, told):
+    assert told == without_secrets(url)
 
 
 # ------------------------------------------------------------------ looking

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from connectors.ledger import Ledger, moving, open_ledger
 from connectors.ledger import tables as t
+from connectors.ledger.address import without_secrets
 from connectors.ledger.moving import move_ledger, table_sums
 from connectors.ledger.opening import ARRIVING, MOVED, put_meta
 from pipeline.holdings import MERGES
@@ -176,7 +177,7 @@ def test_a_move_broken_off_at_the_very_end_is_finished_by_running_it_again(
     mend()
     engine = sa.create_engine(source)
     with engine.begin() as connection:
-        put_meta(connection, {MOVED: moving._without_secrets(target)})
+        put_meta(connection, {MOVED: without_secrets(target)})
     engine.dispose()
     for url in pair:
         with pytest.raises(SettingsError), opened(url):

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.ledger import Ledger, moving, open_ledger
+from connectors.ledger.address import without_secrets
 from connectors.ledger.frames import from_bytes
 from connectors.ledger.mark import CURE, Mark, place_of, write_mark
 from connectors.ledger.migrations import _copy, migrate
@@ -92,7 +93,7 @@ def newer(here: Here) -> None:
 
 def moved_away(here: Here) -> None:
     with here.written() as connection:
-        put_meta(connection, {MOVED: "postgresql://h/db"})
+        put_meta(connection, {MOVED: without_secrets("postgresql://u:pw@h:5433/db")})
     here.open()
 
 
@@ -264,7 +265,7 @@ REFUSALS: dict[Callable[[Here], None], tuple[type[MeterfeedError], str, str]] = 
     ),
     moved_away: (
         SettingsError,
-        "This ledger was moved to postgresql://h/db.",
+        "This ledger was moved to postgresql+psycopg://u@h:5433/db.",
         "Point METERFEED_LEDGER there. Nothing was changed.",
     ),
     half_arrived: (
