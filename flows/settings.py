@@ -25,7 +25,6 @@ from schemas.errors import SettingsError
 PREFIX: Final = "METERFEED_"
 ID_KEY_BYTES: Final = 32
 SECRET_FILE_LIMIT: Final = 65_536
-LEDGER_SCHEMES: Final = ("sqlite", "postgresql", "postgresql+psycopg")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
 
 
@@ -208,9 +207,11 @@ def _id_key(text: str) -> Secret:
 
 
 def _ledger(text: str) -> Secret:
-    if text.partition("://")[0] not in LEDGER_SCHEMES or "://" not in text:
-        raise _ValueProblemError("must be an SQLAlchemy URL of sqlite or postgresql")
-    return _secret(text)
+    from connectors.ledger.address import address_problem  # it brings SQLAlchemy, which `--help` does without
+
+    if (problem := address_problem(_text(text))) is not None:
+        raise _ValueProblemError(problem)
+    return Secret(text)
 
 
 def _shared(text: str) -> str:
@@ -224,7 +225,7 @@ def _shared(text: str) -> str:
 
 def _is_for_many(ledger: object) -> bool:
     """Whether several machines can use the ledger."""
-    return isinstance(ledger, Secret) and ledger.get_secret_value().startswith("postgresql")
+    return isinstance(ledger, Secret) and ledger.get_secret_value().startswith("postgres")
 
 
 def _number_between(low: float, high: float) -> Callable[[str], float]:
@@ -336,6 +337,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, needs: Needs = Ne
                 missing.append(setting.name)
         except _ValueProblemError as problem:
             wrong.append(f"{setting.name} {problem}")
+        except (ValueError, RuntimeError):  # RuntimeError: a home directory, `~name`, that nobody has
+            wrong.append(f"{setting.name} is not valid")
     if needs >= Needs.API and "shared" in values and not _is_for_many(values.get("ledger")):
         wrong.append("METERFEED_SHARED needs METERFEED_LEDGER to be a postgresql:// URL")
     if missing or wrong:
@@ -354,7 +357,7 @@ def _read(setting: Setting, environ: Mapping[str, str]) -> str | None:
         with Path(file).expanduser().open("rb") as handle:
             content = handle.read(SECRET_FILE_LIMIT + 1)
         text = content.decode("utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, RuntimeError):  # RuntimeError: as in `load_settings`
         raise _ValueProblemError(f"cannot be read from the file in {setting.file_name}") from None
     if not text or len(content) > SECRET_FILE_LIMIT:
         raise _ValueProblemError(

@@ -116,6 +116,12 @@ def test_an_unsafe_url_is_refused(url):
         ("SETTLE", "inf"),
         ("LEDGER", "mysql://x"),
         ("LEDGER", "sqlite"),
+        ("LEDGER", "sqlite://ledger.sqlite"),
+        ("LEDGER", "postgresql://u@h:abc/db"),
+        ("WEBHOOK_URL", "https://[bad"),
+        ("DATA_DIR", "~nosuchuser/runs"),
+        ("SHARED", "~nosuchuser/spools"),
+        ("ID_KEY_PREVIOUS_FILE", "~nosuchuser/keys"),
         ("CLIENT_ID", "a\x00b"),
         ("ID_KEY", "short"),
         ("ID_KEY", "x" * 31),
@@ -123,6 +129,47 @@ def test_an_unsafe_url_is_refused(url):
 )
 def test_a_wrong_value_is_named(name, value):
     assert f"METERFEED_{name}" in complaint(**{f"METERFEED_{name}": value})
+
+
+def test_what_is_wrong_in_ways_of_their_own_is_named_at_once():
+    message = complaint(
+        METERFEED_WEBHOOK_URL="https://[bad",
+        METERFEED_LEDGER="postgresql://u@h:abc/db",
+        METERFEED_DATA_DIR="~nosuchuser/runs",
+        METERFEED_SHARED="~nosuchuser/spools",
+        METERFEED_CLIENT_SECRET="",
+        METERFEED_CLIENT_SECRET_FILE="~nosuchuser/secret",
+    )
+    for name in ("WEBHOOK_URL", "LEDGER", "DATA_DIR", "SHARED", "CLIENT_SECRET"):
+        assert f"METERFEED_{name}" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:canary@pw@h/db",
+        "postgresql+psycopg://u:canary@p/w@h/db",
+        "postgresql+psycopg://u:canary@p/w?x@h/db",
+        "postgresql://u/ser:canary@h/db",
+    ],
+)
+def test_a_ledger_password_with_an_at_sign_would_be_taken_for_a_host(url):
+    """The driver repeats the host it does not know, and with it a part of the password."""
+    message = complaint(METERFEED_LEDGER=url)
+    assert "METERFEED_LEDGER" in message
+    assert "percent-encoded" in message
+    assert "canary" not in message
+    encoded = "postgresql+psycopg://u%40here:canary%40pw@h/db?application_name=a%40b"
+    assert load_settings({**COMPLETE, "METERFEED_LEDGER": encoded}).ledger.get_secret_value() == encoded
+    load_settings({**COMPLETE, "METERFEED_LEDGER": "postgresql+psycopg://u@server:pw@h/db"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgres://h/db", "postgresql://h/db", "postgresql+psycopg://h/db", "sqlite:////srv/a@b/x.sqlite"],
+)
+def test_these_ledgers_are_taken(url):
+    assert load_settings({**COMPLETE, "METERFEED_LEDGER": url}).ledger == Secret(url)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +254,10 @@ def test_sharing_needs_a_ledger_that_several_machines_can_use(tmp_path):
     assert "METERFEED_SHARED needs" in complaint(
         METERFEED_SHARED=str(tmp_path), METERFEED_LEDGER=f"sqlite:///{tmp_path}/l.sqlite"
     )
-    ledger = {"METERFEED_LEDGER": "postgresql://host/ledger"}
-    settings = load_settings({**COMPLETE, **ledger, "METERFEED_SHARED": "s3://bucket/spools/"})
-    assert (settings.shared, settings.lease) == ("s3://bucket/spools", 60.0)
+    for scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        ledger = {"METERFEED_LEDGER": f"{scheme}://host/ledger"}
+        settings = load_settings({**COMPLETE, **ledger, "METERFEED_SHARED": "s3://bucket/spools/"})
+        assert (settings.shared, settings.lease) == ("s3://bucket/spools", 60.0)
 
 
 @pytest.mark.parametrize("place", ["ftp://host/x", "s3://key:secret@bucket/x", "http://host/x"])
