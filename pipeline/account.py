@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -14,8 +15,8 @@ from schemas.details import EXAMPLE_LIMIT, ReasonCount, RecordExample
 from schemas.errors import AccountError
 from schemas.ledger import ChunkRow, State
 from schemas.masking import masked_id, masked_text
-from schemas.outcomes import REMOVED, Exit, Kind, Outcome
-from schemas.summary import Customers, RecordCounts, RowCounts
+from schemas.outcomes import REMOVED, VERDICTS, Exit, Kind, Outcome, worst
+from schemas.summary import Customers, RecordCounts, RowCounts, Summary
 
 OUTCOMES = {
     State.REJECTED: Outcome.REJECTED,
@@ -123,6 +124,17 @@ def removal_exits(counts: Mapping[Kind, Mapping[str, int]]) -> set[Exit]:
         Exit.UNAVAILABLE: total["not_sent"],
     }
     return {code for code, count in speaks.items() if count}
+
+
+def of_settled(summary: Summary) -> Summary:
+    """The summary of a settled run as it is told again: by its counts alone.
+
+    What interrupted it, or stopped it with its last record in place, is over: nobody could ever get past it.
+    """
+    told = summary.extra.get("vanished", {}).get("removals", {})
+    removals = {Kind(kind): counts for kind, counts in told.items()}
+    code = worst(exits(summary.rows, summary.records.values()) | removal_exits(removals))
+    return replace(summary, exit_code=code, verdict=VERDICTS[code], error=None)
 
 
 def nothing_sent(plan: Plan) -> dict[Kind, RecordCounts]:

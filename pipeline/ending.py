@@ -230,10 +230,8 @@ async def applied(
     else:
         shelf.drop_table("outcomes")  # what an earlier start wrote is not true any more
     found = account.exits(summary.rows, records.values()) | account.removal_exits(removals) | _of(trouble)
-    if session.ports.stopping():
-        found.add(session.ports.interruption())
-    if trouble is None and Exit.UNAVAILABLE in found and session.ports.stopping():
-        found.discard(Exit.UNAVAILABLE)
+    if session.ports.stopping() and await session.durable(session.leaves_open, run, summary):
+        found.add(session.ports.interruption())  # a run that had come to its end was not interrupted
     summary = _ended(summary, found, trouble, session.ports.world)
     quality = QualityFigures.from_json(kept["quality"]) if kept.get("quality") else None
     return _written(summary, shelf, details, quality=quality)
@@ -241,7 +239,7 @@ async def applied(
 
 def skipped(command: str, done: RunRow, world: World) -> Summary:
     """The summary of a job that was done before: its rows, and its records as unchanged."""
-    before = Summary.from_json(json.loads(done.summary or "{}"))
+    before = account.of_settled(Summary.from_json(json.loads(done.summary or "{}")))
     records = {
         kind: replace(
             counts,
@@ -263,16 +261,32 @@ def skipped(command: str, done: RunRow, world: World) -> Summary:
     )
 
 
-def together(command: str, environment: str, runs: Sequence[Summary], *, planned: int) -> Summary:
-    """One account over several runs: sums of what each accounts for, and the worst ending."""
+def together(
+    command: str,
+    environment: str,
+    runs: Sequence[Summary],
+    *,
+    planned: int,
+    interruption: Exit | None = None,
+) -> Summary:
+    """One account over several runs: sums of what each accounts for, and the worst ending.
+
+    Args:
+        command: of the account.
+        environment: of all of them.
+        runs: their summaries, in order.
+        planned: how many were to be done.
+        interruption: the exit code of who asked it to end before all were done.
+    """
     last = runs[-1]
+    ends = [Exit(run.exit_code) for run in runs]
     rows = [run.rows for run in runs if run.rows is not None]
     return replace(
         last,
         run_id=None,
         command=command,
         environment=environment,
-        exit_code=(code := worst([Exit(run.exit_code) for run in runs])),
+        exit_code=(code := worst(ends if interruption is None else [*ends, interruption])),
         verdict=last.verdict if code == last.exit_code else VERDICTS[code],
         started_at=runs[0].started_at,
         sources=tuple(source for run in runs for source in run.sources),

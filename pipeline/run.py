@@ -117,7 +117,11 @@ async def backfill(order: Order, ports: Ports) -> Summary:
             ports.world.notice(Notice("backfill", number + 1, len(names), "exports"))
             if summary.exit_code not in GOOD_ENDS or ports.stopping():
                 break
-        return together(order.command, order.environment, summaries, planned=len(names))
+        cut_short = ports.stopping() and len(summaries) < len(names)
+        interruption = ports.interruption() if cut_short else None
+        return together(
+            order.command, order.environment, summaries, planned=len(names), interruption=interruption
+        )
 
 
 async def _load(order: Order, ports: Ports, session: Session, opened: Opened, job: Job) -> Summary:

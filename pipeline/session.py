@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.account import of_settled
 from pipeline.contract import PINNED, compare, shape_of
 from pipeline.delivery.answers import MalformedAnswer, parse, users_page
 from pipeline.delivery.awaiting import still_waits
@@ -240,7 +241,8 @@ class Session:
             )
         seq = done.run_seq
         [whole] = await self.durable(lambda: self.ledger.runs(run_seq=seq))
-        return Summary.from_json(json.loads(whole.summary or "{}"))
+        summary = Summary.from_json(json.loads(whole.summary or "{}"))
+        return of_settled(summary) if whole.state == SETTLED else summary
 
     # ------------------------------------------------------------ the run
     async def begin(self, command: str, job: Job, opened: Opened) -> tuple[RunRow, RunShelf]:
@@ -485,19 +487,27 @@ class Session:
         return summary
 
     def _state_after(self, run: RunRow, summary: Summary) -> str:
-        open_records = any(counts.in_doubt or counts.not_sent for counts in summary.records.values()) or any(
-            counts["in_doubt"] or counts["not_sent"]
-            for counts in summary.extra.get("vanished", {}).get("removals", {}).values()
-        )
         [now] = self.ledger.runs(run_id=run.run_id)
         if now.state == SENDING:
-            # What a lane held back may have been settled by another one since: it has to be gone through again.
-            waits = any(
-                state == State.BLOCKED and still_waits(why)
-                for _, state, why, _ in self.ledger.account(run.run_seq)
-            )
-            return SENDING if open_records or waits else SETTLED
+            return SENDING if self.leaves_open(run, summary) else SETTLED
         return PLANNED if now.plan else "stopped"
+
+    def leaves_open(self, run: RunRow, summary: Summary) -> bool:
+        """Whether another start of a run has something to do: records not sent, in doubt, or waiting for others."""
+        removals = summary.extra.get("vanished", {}).get("removals", {}).values()
+        return (
+            any(counts.in_doubt or counts.not_sent for counts in summary.records.values())
+            or any(counts["in_doubt"] or counts["not_sent"] for counts in removals)
+            or self.holds_back(run)
+        )
+
+    def holds_back(self, run: RunRow) -> bool:
+        """Whether the turn of a blocked record may come yet.
+
+        What a lane held back may have been settled by another one since: it has to be gone through again.
+        """
+        lines = self.ledger.account(run.run_seq)
+        return any(state == State.BLOCKED and still_waits(why) for _, state, why, _ in lines)
 
     def open_chunks(self, run: RunRow) -> Iterator[ChunkRow]:
         """Leaf chunks of the run whose records are not in place."""

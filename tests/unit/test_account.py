@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from pipeline.account import exits, outcome_of, reason_counts, record_counts
+from pipeline.account import exits, of_settled, outcome_of, reason_counts, record_counts
 from pipeline.phases import Phase
 from pipeline.plan import KindPlan, Plan
 from schemas.errors import AccountError
 from schemas.ledger import State
-from schemas.outcomes import Exit, Kind, Outcome
-from schemas.summary import RecordCounts, RowCounts
+from schemas.outcomes import VERDICTS, Exit, Kind, Outcome
+from schemas.summary import ErrorEntry, RecordCounts, RowCounts, Summary
 
 PLAN = Plan(
     "d",
@@ -97,3 +97,24 @@ def test_a_removal_that_waits_is_blocked_whatever_it_waits_for():
 )
 def test_the_counts_speak_for_their_exit_codes(rows, counts, expected):
     assert expected == exits(rows, [counts])
+
+
+@pytest.mark.parametrize(
+    ("records", "removed", "expected"),
+    [
+        (RecordCounts(planned=1, created=1), {}, Exit.OK),
+        (RecordCounts(planned=1, rejected=1), {}, Exit.DONE_WITH_REJECTS),
+        (RecordCounts(planned=1, created=1), {"planned": 1, "rejected": 1}, Exit.DONE_WITH_REJECTS),
+    ],
+)
+@pytest.mark.parametrize("ended", [Exit.TERMINATED, Exit.UNAVAILABLE, Exit.STORAGE, Exit.GUARD])
+def test_a_settled_run_is_told_again_by_its_counts(records, removed, expected, ended):
+    gone = {"vanished": {"removals": {"user": removed}}} if removed else {}
+    before = Summary(
+        *("run", "sync", "sandbox", ended, VERDICTS[ended]),
+        records={Kind.USER: records},
+        error=ErrorEntry("ApiUnavailable", "x"),
+        extra=gone,
+    )
+    again = of_settled(before)
+    assert (expected, VERDICTS[expected], None) == (again.exit_code, again.verdict, again.error)

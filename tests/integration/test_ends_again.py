@@ -1,0 +1,119 @@
+"""How a run ends when it is told of again, and when it was asked to end too late to leave anything open."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from connectors.ledger.store import read_ledger
+from pipeline.session import Session
+from pipeline.sharing import send_plan
+from sandbox.server import Sandbox
+from schemas.errors import ApiUnavailable
+from tests.integration.test_cli_left_behind import NO_LOCATIONS, Retailer, retailer
+from tests.integration.test_cli_settle import mutating, portfolio, row
+
+__all__ = ["retailer"]
+
+BAD = row(500, 500, 500).replace("61,51234", "nord")
+"""A row that is quarantined: its run ends with 10."""
+
+
+@pytest.fixture
+def told_late() -> Iterator[pytest.MonkeyPatch]:
+    """SIGTERM comes once all is sent, while that is remembered; `undo()` ends that."""
+
+    async def remember(self: Session) -> None:
+        await honest(self)
+        if any(run.state == "sending" for run in self.ledger.runs(brief=True)):
+            signal.raise_signal(signal.SIGTERM)
+
+    honest = Session.remember
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "remember", remember)
+        yield patched
+
+
+def states(retailer: Retailer) -> list[tuple[str, int | None]]:
+    ledger = read_ledger(f"sqlite:///{retailer.runs}/ledger.sqlite")
+    assert ledger is not None
+    try:
+        return [(run.state, run.exit_code) for run in ledger.runs(brief=True)]
+    finally:
+        ledger.close()
+
+
+# ------------------------------------------------------------------ an interruption
+def test_a_signal_after_the_last_answer_interrupts_nothing(retailer: Retailer, told_late: Any) -> None:
+    done = retailer.run("sync", *retailer.export("a.csv", portfolio(5)))
+    assert (0, "Everything is accounted for.") == (done["exit_code"], done["verdict"])
+    assert [("settled", 0)] == states(retailer)
+
+
+def test_a_backfill_that_is_told_to_end_says_so_and_goes_on_the_next_time(
+    retailer: Retailer, told_late: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 4):
+        _, flag, profile = retailer.export(f"kunder-{day}.csv", portfolio(5 + day), "delta")
+    arguments = ("backfill", str(retailer.runs.parent / "kunder-*.csv"), flag, profile)
+    ended = retailer.run(*arguments)
+    assert (143, {"given": 3, "done": 1}) == (ended["exit_code"], ended["exports"])
+    assert [0] == [run["exit_code"] for run in ended["runs"]]
+    told_late.undo()
+    done = retailer.run(*arguments)
+    assert (0, [True, False, False]) == (done["exit_code"], [run["skipped"] for run in done["runs"]])
+
+
+def test_a_backfill_that_was_through_when_it_was_told_to_end_is_done(
+    retailer: Retailer, told_late: Any
+) -> None:
+    done = retailer.run("backfill", *retailer.export("a.csv", portfolio(5)))
+    assert (0, {"given": 1, "done": 1}) == (done["exit_code"], done["exports"])
+
+
+# ------------------------------------------------------------------ an error at the very end
+@pytest.fixture
+def settled_with_15(retailer: Retailer, api: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run stopped with its last record in place, and a quarantined row; the arguments that load its export."""
+
+    async def send(*given: Any) -> Any:
+        await send_plan(*given)
+        return ApiUnavailable("It asks for patience.", cure="Run `meterfeed resume`.")
+
+    arguments = retailer.export("a.csv", [*portfolio(80), BAD], "delta")
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.run.send_plan", send)
+        assert 15 == retailer.run("sync", *arguments)["exit_code"]
+    assert [("settled", 15)] == states(retailer)
+    return arguments
+
+
+@pytest.mark.parametrize("command", ["resume", "sync", "backfill", "apply"])
+def test_a_settled_run_is_told_again_by_what_became_of_its_rows(
+    retailer: Retailer, api: Sandbox, settled_with_15: list[str], command: str
+) -> None:
+    before = mutating(api)
+    [run] = retailer.run("runs")["runs"]
+    arguments = {"resume": [], "apply": [run["run_id"]]}.get(command, settled_with_15)
+    again = retailer.run(command, *arguments)
+    assert (10, None) == (again["exit_code"], again["error"])
+    assert "Done; some rows were quarantined or records rejected." == again["verdict"]
+    assert before == mutating(api)
+
+
+def test_a_backfill_gets_past_an_export_whose_run_was_stopped_at_its_very_end(
+    retailer: Retailer, settled_with_15: list[str]
+) -> None:
+    retailer.export("b.csv", portfolio(90), "delta")
+    done = retailer.run("backfill", str(retailer.runs.parent / "[ab].csv"), *settled_with_15[1:])
+    assert (10, {"given": 2, "done": 2}) == (done["exit_code"], done["exports"])
+
+
+def test_a_run_that_is_not_settled_is_told_as_it_ended(retailer: Retailer, api: Sandbox) -> None:
+    api.set_faults(NO_LOCATIONS)
+    assert 15 == retailer.run("sync", *retailer.export("a.csv", portfolio(5)))["exit_code"]
+    again = retailer.run("resume")
+    assert (15, "ApiUnavailable") == (again["exit_code"], again["error"]["kind"])
