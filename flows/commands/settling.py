@@ -158,11 +158,12 @@ def move(
     """Change the coordinates of one location, for example in or out of a test area."""
     if (to is None) == (to_test_area is None):
         raise typer.BadParameter("give either --to or --to-test-area")
+    degrees = None if to is None else _degrees(to)
 
     async def work(session: Session) -> Summary:
         from flows.wiring import carry_out, place_of_test_area
 
-        place = _degrees(to) if to is not None else place_of_test_area(session.settings, to_test_area or 0)
+        place = degrees or place_of_test_area(session.settings, to_test_area or 0)
         return await carry_out(
             "move",
             settings=session.settings,

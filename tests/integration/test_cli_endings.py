@@ -29,6 +29,10 @@ PROFILE = ROOT / "data/profiles/nordkraft.toml"
         (["runs", "--limit", "many"], "runs"),
         (["sandbox", "--port", "70000"], "sandbox"),
         (["report", "no-such-run"], "report"),
+        (["move", "a-location"], "move"),
+        (["move", "a-location", "--to", "abc"], "move"),
+        (["move", "a-location", "--to", "95,10"], "move"),
+        (["move", "a-location", "--to", "60.1,nan"], "move"),
         (["quality", SAMPLE, "--profile", "no-such-profile"], "quality"),
     ],
 )
