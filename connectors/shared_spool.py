@@ -61,6 +61,10 @@ class SharedRoot:
                 "METERFEED_SHARED names an object store, and what reads those is not installed.",
                 cure="Install meterfeed[cloud].",
             ) from None
+        except Exception as error:  # noqa: BLE001 - each store has its own exceptions; nothing was asked of it yet
+            raise SettingsError(
+                f"METERFEED_SHARED names a place that cannot be reached ({type(error).__name__}).", cure=CURE
+            ) from None
         return system, str(path)
 
 

@@ -144,12 +144,14 @@ def _local_places(argument: str) -> list[Place]:
 
 
 def _in_folder(folder: Path) -> list[Place]:
-    entries = sorted(folder.iterdir())
-    places = [
-        _local_file(entry, within=folder)
-        for entry in entries
-        if _is_export(entry.name) and not entry.is_dir()
-    ]
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if _is_export(entry.name) and not entry.is_dir())
+    except OSError as error:
+        raise ExportError(
+            f"The folder {display_name(folder.name)} cannot be listed: {error.strerror}.",
+            cure="Check its rights.",
+        ) from None
+    places = [_local_file(entry, within=folder) for entry in entries]
     if not places:
         raise ExportError(f"The folder {display_name(folder.name)} holds no export.", cure="Check the path.")
     return [*places]
@@ -290,11 +292,12 @@ def _keys(system: Any, path: str) -> list[str]:
 def _system(argument: str, shown: str) -> tuple[Any, str]:
     import fsspec
 
-    try:
-        system, path = fsspec.core.url_to_fs(argument)
-    except ImportError:
-        raise ExportError(
-            f"{shown} lies in an object store, and what reads those is not installed.",
-            cure="Install meterfeed[cloud].",
-        ) from None
+    with _told_as_export_error(shown):  # Azure's reader wants its credentials at once
+        try:
+            system, path = fsspec.core.url_to_fs(argument)
+        except ImportError:
+            raise ExportError(
+                f"{shown} lies in an object store, and what reads those is not installed.",
+                cure="Install meterfeed[cloud].",
+            ) from None
     return system, path

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
+import fsspec
 import polars as pl
 import pytest
 
 from connectors.shared_spool import SharedRoot, SharedSpool
 from connectors.spool import Spool
-from schemas.errors import StorageError
+from schemas.errors import SettingsError, StorageError
 
 
 @pytest.fixture
@@ -74,3 +77,20 @@ def test_old_spools_are_purged_but_for_runs_that_need_theirs(spool: Spool, root:
     assert 0 == root.purge(before=time.time() - 3600, keep=[])
     assert 1 == root.purge(before=time.time() + 3600, keep=["kept"])
     assert [False, True] == [root.folder(run).exists() for run in ("old", "kept")]
+
+
+def test_azure_without_credentials_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    root = SharedRoot("az://container/spools")
+    for use in (lambda: root.folder("run"), lambda: root.purge(before=0.0, keep=[])):
+        with pytest.raises(
+            SettingsError, match=r"cannot be reached \(ValueError\)\. Check METERFEED_SHARED, its cred"
+        ):
+            use()
+
+
+def test_a_store_whose_reader_is_not_installed_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fsspec.core, "url_to_fs", Mock(side_effect=ImportError))
+    with pytest.raises(SettingsError, match=r"Install meterfeed\[cloud\]"):
+        SharedRoot("az://container/spools").folder("run")

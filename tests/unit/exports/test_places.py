@@ -1,9 +1,13 @@
 """Files, folders, globs: what is taken, in which order, and what is refused."""
 
+import errno
 import hashlib
 import os
 import time
+from pathlib import Path
+from unittest.mock import Mock
 
+import fsspec
 import pytest
 
 from connectors.exports import fingerprint, open_exports
@@ -53,6 +57,24 @@ def test_in11_what_is_not_there_is_refused(inbox, missing):
 
 def test_in11_an_empty_folder_is_refused(inbox):
     with pytest.raises(ExportError, match="holds no export"):
+        names(inbox)
+
+
+@pytest.mark.parametrize("call", ["iterdir", "is_dir"])
+def test_in11_a_folder_without_rights_is_blamed_itself(inbox, call, monkeypatch):
+    """As root nothing is without rights; reading what is in it, or looking at it, fails for anybody else."""
+    write(inbox, "a.csv")
+    of_path = getattr(Path, call)
+
+    def forbidden(path):
+        if path == inbox and call == "is_dir":
+            return of_path(path)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, call, forbidden)
+    with pytest.raises(
+        ExportError, match=r"The folder inbox cannot be listed: Permission denied\. Check its rights\."
+    ):
         names(inbox)
 
 
@@ -123,6 +145,22 @@ def test_in12_a_read_error_names_the_byte(make_profile):
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(ExportError, match="cannot be read from ftp://"):
         names("ftp://host/x.csv")
+
+
+@pytest.mark.parametrize("url", ["az://container/x.csv", "az://"])
+def test_azure_without_credentials_is_told_with_what_to_look_at(url, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(
+        ExportError, match=r"cannot be read from its store \(ValueError\)\. Check the URL, the cred"
+    ):
+        names(url)
+
+
+def test_a_store_whose_reader_is_not_installed_is_told_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(fsspec.core, "url_to_fs", Mock(side_effect=ImportError))
+    with pytest.raises(ExportError, match=r"Install meterfeed\[cloud\]"):
+        names("az://container/x.csv")
 
 
 def test_no_argument_is_refused():
