@@ -354,6 +354,7 @@ def put_aside(
             **_absent(plan),
             "notes": [
                 *session.warnings,
+                *session.notes,
                 *judged.notes,
                 *_test_area_notes(start.environment, quality),
                 *_lost_notes(plan),

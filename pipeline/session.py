@@ -76,6 +76,9 @@ class Session:
     key_fingerprint: str
     stages: list[StageTime] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    """What was found at the sign-in, which holds for every run of the session."""
+    notes: list[str] = field(default_factory=list)
+    """What was found for the run of the moment; like its stages, no business of the next one."""
 
     # ------------------------------------------------------------ keys
     def identity(self, like: Identity | None = None, *, with_users: bool = False) -> Identity:
@@ -245,8 +248,13 @@ class Session:
         return of_settled(summary) if whole.state == SETTLED else summary
 
     # ------------------------------------------------------------ the run
+    def _turn_to_another(self) -> None:
+        self.stages.clear()
+        self.notes.clear()
+
     async def begin(self, command: str, job: Job, opened: Opened) -> tuple[RunRow, RunShelf]:
         """Write the run and its sources down, and make its folder."""
+        self._turn_to_another()
         now = self.ports.world.now()
 
         def write() -> RunRow:
@@ -278,6 +286,7 @@ class Session:
                 profiles changed what it rests on.
             StorageError: its spool is gone.
         """
+        self._turn_to_another()
         runs = await self.durable(lambda: self.ledger.runs(brief=True))
         found = _named(name, [run for run in runs if run.plan_digest])
         if not found:
@@ -350,7 +359,7 @@ class Session:
         except (ApiUnavailable, MalformedAnswer):
             return  # whoever sends next will hear of it
         if held > known:
-            self.warnings.append(
+            self.notes.append(
                 f"The API holds {held - known} users that the ledger does not know. If nobody else loads this tenant, "
                 "the ledger is not the newest: stop, and run `meterfeed adopt`."
             )

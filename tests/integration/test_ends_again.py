@@ -1,9 +1,11 @@
-"""How a run ends when it is told of again, and when it was asked to end too late to leave anything open."""
+"""How a run ends when it is told of again, when it is asked to end too late, and when it is one of several."""
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from sandbox.server import Sandbox
 from schemas.errors import ApiUnavailable
 from tests.integration.test_cli_left_behind import NO_LOCATIONS, Retailer, retailer
 from tests.integration.test_cli_settle import mutating, portfolio, row
+from tests.integration.test_vanished import by_hand
 
 __all__ = ["retailer"]
 
@@ -117,3 +120,44 @@ def test_a_run_that_is_not_settled_is_told_as_it_ended(retailer: Retailer, api: 
     assert 15 == retailer.run("sync", *retailer.export("a.csv", portfolio(5)))["exit_code"]
     again = retailer.run("resume")
     assert (15, "ApiUnavailable") == (again["exit_code"], again["error"]["kind"])
+
+
+# ------------------------------------------------------------------ one of several
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The stages by which the pace of each run is measured, run after run."""
+
+    def remember(session: Session, *_: Any) -> None:
+        found.append([stage.name for stage in session.stages])
+
+    found: list[list[str]] = []
+    monkeypatch.setattr("pipeline.ending._remember_pace", remember)
+    return found
+
+
+def test_the_stages_and_notes_of_a_run_are_its_own(
+    retailer: Retailer, api: Sandbox, measured: list[list[str]], tmp_path: Path
+) -> None:
+    by_hand(api, "POST", "/users", {"userId": "stranger"})
+    for day in range(1, 4):
+        _, flag, profile = retailer.export(f"kunder-{day}.csv", portfolio(5 + day), "delta")
+    done = retailer.run("backfill", str(tmp_path / "kunder-*.csv"), flag, profile)
+    assert 0 == done["exit_code"]
+    assert [["judge", "plan", "send", "remember"]] * 3 == measured
+    for run in done["runs"]:
+        told = json.loads((retailer.runs / run["run_id"] / "summary.json").read_bytes())
+        assert 1 == sum("users that the ledger does not know" in note for note in told["notes"])
+
+
+def test_the_stages_of_a_run_that_is_resumed_are_its_own(
+    retailer: Retailer, api: Sandbox, measured: list[list[str]]
+) -> None:
+    api.set_faults(NO_LOCATIONS)
+    for name in ("p", "q"):
+        start = 100 * (name == "q")
+        arguments = retailer.export(f"{name}.csv", portfolio(4, start=start), "delta", name=name)
+        assert 15 == retailer.run("sync", *arguments)["exit_code"]
+    api.set_faults("none")
+    measured.clear()
+    assert 0 == retailer.run("resume")["exit_code"]
+    assert [["send", "remember"]] * 2 == measured
