@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
 from pipeline.alarms import Alarms
@@ -17,7 +18,7 @@ from pipeline.ports import Export, Notice, PlanSpool, World
 from pipeline.quality import QualityGauge
 from pipeline.records import Folded
 from pipeline.row_token import SOURCE_SIZE, source_columns
-from pipeline.validation import judge
+from pipeline.validation import VIOLATION_TYPES, judge
 from schemas.details import RuleNote
 from schemas.errors import ProfileError
 from schemas.masking import masked_ids
@@ -63,7 +64,8 @@ class Judged:
     Attributes:
         tally: counts of rows so far; duplicates and mapped rows come with the fold.
         spool: valid rows by customer.
-        violations: `row, rule, severity, masked_id` of all broken rules, cross-row rules included once folded.
+        violations: per batch, `row, rule, severity, masked_id` of the broken rules about single rows.
+        between: the same of rules between rows, known once folded; each in order of rows, as in `violations`.
         unreadable: `row, reason` of what could not be read.
         gauge: figures of the quality report.
         corrections: sources that are corrections of earlier exports.
@@ -79,6 +81,7 @@ class Judged:
     shapes: Sequence[RowShape]
     corrections: frozenset[int] = frozenset()
     test_areas: tuple[TestArea, ...] = ()
+    between: list[pl.DataFrame] = field(default_factory=list)
     rule_notes: tuple[RuleNote, ...] = ()
     notes: list[str] = field(default_factory=list)
     blind: int = 0
@@ -94,19 +97,23 @@ class Judged:
         self.tally.quarantined += folded.counts.quarantined
         if folded.violations.height:
             _count_rules(self.tally, folded.violations)
-            self.violations.append(_with_masked_ids(folded.violations, rows.sort("row")))
-            self.gauge.add_violations(folded.violations, rows)
+            before = _about(folded.violations["row"], self.violations)
+            self.between.append(_with_masked_ids(folded.violations.sort("row"), rows.sort("row")))
+            self.gauge.add_violations(folded.violations, rows, before=before)
 
     def take_late(self, violations: pl.DataFrame) -> None:
         """Add warnings that are known only when all customers have been seen."""
         if violations.height:
             _count_rules(self.tally, violations)
-            self.violations.append(violations.with_columns(pl.lit(None, pl.String).alias("masked_id")))
-            self.gauge.add_violations(violations)
+            before = _about(violations["row"], [*self.violations, *self.between])
+            self.between.append(
+                violations.sort("row").with_columns(pl.lit(None, pl.String).alias("masked_id"))
+            )
+            self.gauge.add_violations(violations, before=before)
 
     def violation_frames(self, files: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Broken rules as lines of `violations.parquet`."""
-        for frame in self.violations:
+        for frame in (*self.violations, *self.between):
             yield frame.select(
                 *source_columns(files),
                 pl.col("rule").cast(pl.String),
@@ -120,7 +127,7 @@ class Judged:
             frame.filter(pl.col("severity").cast(pl.String) == "quarantine").select(
                 "row", pl.col("rule").cast(pl.String)
             )
-            for frame in self.violations
+            for frame in (*self.violations, *self.between)
         ]
         lost = [
             frame.select(
@@ -263,6 +270,27 @@ def _with_masked_ids(violations: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFra
     places = rows["row"].search_sorted(violations["row"])
     named = rows.select("meter_point")[places].select(masked_ids("meter_point"))
     return violations.with_columns(named.to_series().alias("masked_id"))
+
+
+def _about(rows: pl.Series, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """`row, rule, severity` of these rows out of frames that are each in order of rows.
+
+    Looked up by halving, for a piece of the fold asks a run's worth of frames for a few rows of each.
+    """
+    wanted = rows.unique().sort().to_numpy()
+    found = [pl.DataFrame(schema=VIOLATION_TYPES)]
+    for frame in frames:
+        if frame.is_empty():
+            continue
+        tokens = frame["row"].to_numpy()
+        first, after = np.searchsorted(wanted, tokens[0]), np.searchsorted(wanted, tokens[-1], "right")
+        near = wanted[first:after]
+        begins, ends = np.searchsorted(tokens, near), np.searchsorted(tokens, near, "right")
+        lines = ends - begins
+        places = np.repeat(ends - np.cumsum(lines), lines) + np.arange(lines.sum())
+        if len(places):
+            found.append(frame[places])
+    return pl.concat(frame.select("row", pl.col("rule", "severity").cast(pl.String)) for frame in found)
 
 
 def _count_rules(tally: Tally, violations: pl.DataFrame) -> None:

@@ -164,13 +164,20 @@ class QualityGauge:
             found = _Unreadable(int(lines), [source * SOURCE_SIZE + line for line in first])
             self._unreadable.setdefault(reason, _Unreadable()).merge(found)
 
-    def add_violations(self, violations: pl.DataFrame, rows: pl.DataFrame | None = None) -> None:
-        """Count violations found later, between batches (conflicts), in rows that broke nothing before.
+    def add_violations(
+        self,
+        violations: pl.DataFrame,
+        rows: pl.DataFrame | None = None,
+        *,
+        before: pl.DataFrame | None = None,
+    ) -> None:
+        """Count violations found later, between batches (conflicts), in rows that were measured.
 
         Args:
             rows: the rows they are about, as they are spooled; without them, examples show file and line only.
+            before: the violations of the same rows that were counted earlier (`row, rule, severity`).
         """
-        self._count_rules(_once(violations), rows)
+        self._count_rules(_once(violations), rows, None if before is None else _once(before))
 
     def add_customers(self, rows: pl.DataFrame) -> None:
         """Count the customers of one partition: good rows, all rows of a customer in the same partition.
@@ -268,17 +275,37 @@ class QualityGauge:
         for latitude, longitude, quarantined, count in areas.iter_rows():
             self._areas[latitude, longitude, quarantined] += count
 
-    def _count_rules(self, broken: pl.DataFrame, rows: pl.DataFrame | None) -> None:
+    def _count_rules(
+        self, broken: pl.DataFrame, rows: pl.DataFrame | None, before: pl.DataFrame | None = None
+    ) -> None:
         if broken.is_empty():
             return
         broken = broken.with_columns(pl.len().over("row").alias("of_row"))
+        if before is None:
+            before = broken.clear()
+        if before.height:
+            broken = self._beside(broken, before)
         per_row = broken.unique("row", keep="any")
         for count, found in per_row.group_by(pl.col("of_row").clip(upper_bound=3)).len().iter_rows():
             self._rules_per_row[count] += found
-        self._quarantined += broken.filter(severity=QUARANTINE)["row"].n_unique()
+        self._quarantined += _now_quarantined(broken, before).height
         self._count_each(broken)
-        self._count_pairs(broken.filter(pl.col("of_row") > 1))
+        several = broken.filter(pl.col("of_row") > 1)
+        self._count_pairs(several, several)
         self._pick_examples(broken, rows)
+
+    def _beside(self, broken: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+        """Take back what is no longer true of rows that broke rules before; `broken` with all rules `of_row`."""
+        before = before.with_columns(pl.len().over("row").alias("had"))
+        per_row = before.unique("row", keep="any")
+        for count, found in per_row.group_by(pl.col("had").clip(upper_bound=3)).len().iter_rows():
+            self._rules_per_row[count] -= found
+        for name, severity, found in before.filter(had=1).group_by("rule", "severity").len().iter_rows():
+            self._rules.setdefault((name, severity), _Rule()).alone -= found
+        self._count_pairs(broken, before)
+        self._count_pairs(before, broken)
+        had = broken.join(per_row.select("row", "had"), on="row", how="left", maintain_order="left")
+        return had.with_columns(pl.col("of_row") + pl.col("had").fill_null(0)).drop("had")
 
     def _count_each(self, broken: pl.DataFrame) -> None:
         source = pl.col("row") // SOURCE_SIZE
@@ -291,10 +318,11 @@ class QualityGauge:
             rule.alone += alone
             rule.by_source[file] += count
 
-    def _count_pairs(self, broken: pl.DataFrame) -> None:
+    def _count_pairs(self, broken: pl.DataFrame, others: pl.DataFrame) -> None:
+        """Rows that break a rule of the one and, later in the alphabet, a rule of the other."""
         pairs = (
             broken.select("row", "rule")
-            .join(broken.select("row", pl.col("rule").alias("other")), on="row")
+            .join(others.select("row", pl.col("rule").alias("other")), on="row")
             .filter(pl.col("rule") < pl.col("other"))
             .group_by("rule", "other")
             .len()
@@ -442,6 +470,12 @@ class QualityGauge:
 def _once(violations: pl.DataFrame) -> pl.DataFrame:
     """Each row and rule once, as text."""
     return violations.select("row", pl.col("rule", "severity").cast(pl.String)).unique()
+
+
+def _now_quarantined(broken: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """`row` of those that break a rule of severity quarantine and broke none before."""
+    bad = [found.filter(severity=QUARANTINE).select("row") for found in (broken, before)]
+    return bad[0].unique().join(bad[1], on="row", how="anti")
 
 
 def _text_of(name: str, rows: pl.DataFrame) -> str | None:

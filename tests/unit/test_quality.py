@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.conflicts import METER_POINT_OWNER, USER_SPELLING
 from pipeline.quality import AREAS_KEPT, EXAMPLES_PER_RULE, QualityGauge, merged
 from schemas.quality import QualityFigures, Share
 from schemas.rules import CHECK_DIGIT, FORM, PREFIX
@@ -281,6 +282,30 @@ def test_batches_and_their_order_do_not_matter(cuts, order):
         gauges.append(gauge)
     order.shuffle(gauges)
     assert merged(gauges).figures() == measured(rows, violations)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_rules_that_are_broken_later_count_as_if_all_had_been_known_at_once(seed):
+    """Single rows, then rows of one customer, then rows of all: each time of rows that broke other rules before."""
+    chance, rows = random.Random(seed), canonical(30)
+    warned, between, late = (
+        [(row, rule, "warn") for row in range(2, 32) for rule in names if chance.random() < 0.3]
+        for names in ((PAIRS, CHECK_DIGIT, "b"), (METER_POINT_OWNER, "a", "z"), (USER_SPELLING,))
+    )
+    between = [(row, rule, chance.choice(["warn", "quarantine"])) for row, rule, _ in between]
+
+    def before(*parts):
+        named = {row for row, *_ in parts[-1]}
+        return broken(*(line for part in parts[:-1] for line in part if line[0] in named))
+
+    gauge = QualityGauge(["kunder.csv"])
+    gauge.add_rows(rows, broken(*warned))
+    gauge.add_violations(broken(*between), rows, before=before(warned, between))
+    gauge.add_violations(broken(*late), rows, before=before(warned, between, late))
+    at_once, bit_by_bit = measured(rows, broken(*warned, *between, *late)), gauge.figures()
+    for figure in ("rows", "quarantined", "rules", "together", "rules_per_row"):
+        assert getattr(at_once, figure) == getattr(bit_by_bit, figure), figure
 
 
 def test_figures_survive_json():
