@@ -13,7 +13,7 @@ from signal import Signals
 from typing import Final
 
 from schemas.errors import AccountError, GuardError, MeterfeedError
-from schemas.outcomes import VERDICTS, Exit
+from schemas.outcomes import VERDICTS, Exit, verdict_on
 from schemas.summary import ErrorEntry, Summary
 
 INTERNAL_VERDICT: Final = "Something failed inside meterfeed. This is a bug of ours, not of the data."
@@ -77,7 +77,7 @@ def verdict_of(error: BaseException) -> str:
         return INTERNAL_VERDICT
     if isinstance(error, GuardError):
         return f"{VERDICTS[Exit.GUARD][:-1]}: {error.guard}."
-    return VERDICTS[exit_code]
+    return verdict_on(exit_code, has_sent=isinstance(error, MeterfeedError) and error.has_sent)
 
 
 def ending(

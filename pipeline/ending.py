@@ -25,7 +25,7 @@ from schemas.details import GuardCheck, Handovers, RunDetails
 from schemas.errors import GuardError, MeterfeedError, StorageError
 from schemas.ledger import RunRow, State
 from schemas.masking import masked_ids
-from schemas.outcomes import VERDICTS, Exit, Kind, Outcome, worst
+from schemas.outcomes import VERDICTS, Exit, Kind, Outcome, verdict_on, worst
 from schemas.quality import QualityFigures
 from schemas.summary import (
     UNKNOWN_RECORDS,
@@ -488,7 +488,7 @@ def _reasons(judged: Judged) -> dict[str, int]:
 
 def _ended(summary: Summary, found: set[Exit], trouble: MeterfeedError | None, world: World) -> Summary:
     code = worst(found)
-    verdict = VERDICTS[code]
+    verdict = verdict_on(code, has_sent=summary.requests.sent > 0)
     if isinstance(trouble, GuardError) and code == Exit.GUARD:
         verdict = f"{verdict[:-1]}: {trouble.guard}."
     error = None if trouble is None else ErrorEntry(type(trouble).__name__, trouble.message, trouble.cure)

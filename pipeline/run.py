@@ -291,6 +291,7 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
             # It ends as what stopped the earlier run ends: waiting mends no guard.
             trouble.message = f"The earlier run {run_id} could not be finished: {trouble.message}"
             trouble.cure = f"{trouble.cure} A newer delta is sent only after the older one.".strip()
+            trouble.has_sent = await session.has_sent(run_id)
             raise trouble
 
 

@@ -200,6 +200,12 @@ class Session:
         [run] = await self.durable(lambda: self.ledger.runs(run_id=run_id, brief=True))
         return run
 
+    async def has_sent(self, run_id: str) -> bool:
+        """Whether a run has sent anything, in any of its starts."""
+        run = await self.run_of(run_id)
+        sent, *_ = await self.durable(lambda: self.ledger.request_counts(run.run_seq))
+        return sent > 0
+
     async def give_up(self, run_id: str) -> None:
         """Something newer says all that an older run has not sent, and takes its place; its spool goes too."""
 

@@ -163,6 +163,7 @@ async def work(order: Order, ports: Ports) -> Summary:
             if claim is not None:
                 trouble = await worker.send(claim)
                 if trouble is not None:
+                    trouble.has_sent = worker.settled > 0
                     raise trouble
                 busy = ports.world.monotonic()
             elif order.lane is not None or await _nothing_to_wait_for(worker, busy + order.wait):

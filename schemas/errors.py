@@ -33,6 +33,8 @@ class MeterfeedError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    has_sent = False
+    """Whether something was sent before, by the command or by the run that it could not finish."""
 
     def __init__(self, message: str, *, cure: str = "") -> None:
         super().__init__(message)

@@ -85,6 +85,19 @@ VERDICTS = {
     Exit.TERMINATED: "Terminated. Run `meterfeed resume`.",
 }
 
+NOTHING_MORE = {Exit.SETTINGS: "Settings or credentials are wrong; nothing more was sent."}
+"""What is said instead once something was sent."""
+
+
+def verdict_on(code: Exit, *, has_sent: bool) -> str:
+    """The verdict that goes with an exit code.
+
+    Args:
+        code: how it ended.
+        has_sent: whether anything was sent before.
+    """
+    return NOTHING_MORE.get(code, VERDICTS[code]) if has_sent else VERDICTS[code]
+
 
 def worst(exits: Iterable[Exit]) -> Exit:
     """The one exit code to return when several are true; an interruption outranks all but a bug."""

@@ -44,6 +44,7 @@ _REMEMBERED = 64
 WHERE = (
     "Check METERFEED_LEDGER and METERFEED_DATA_DIR: is there a folder of ours, on a disk that can be written?"
 )
+LOCKED = "The ledger is locked by another program."
 STALE = "Another run has taken over the ledger while this one had lost its lock (stale fence)."
 
 
@@ -199,18 +200,23 @@ def _postgres_engine(address: sa.URL) -> sa.Engine:
 
 
 @contextmanager
-def storage_trouble() -> Iterator[None]:
-    """Turn every database error into `StorageError`; its text holds no row, only the driver's sentence."""
+def storage_trouble(*, is_open: bool = False) -> Iterator[None]:
+    """Turn every database error into `StorageError`; its text holds no row, only the driver's sentence.
+
+    Args:
+        is_open: the ledger was opened before: who finds it locked by now may have done something already, and is no
+            more told that somebody else is at work and nothing was done.
+    """
     try:
         yield
     except DBAPIError as error:
         sentence = str(error.orig).splitlines()[0][:160] if error.orig else type(error).__name__
         if "stale fence" in sentence:
             raise StorageError(STALE, cure="Run `meterfeed resume`.") from error
+        if "database is locked" in sentence and is_open:
+            raise StorageError(LOCKED, cure="Close it, then run `meterfeed resume`.") from error
         if "database is locked" in sentence:
-            raise BusyError(
-                "The ledger is locked by another program.", cure="Close it and start again."
-            ) from error
+            raise BusyError(LOCKED, cure="Close it and start again.") from error
         if error.connection_invalidated:
             raise ConnectionLost(
                 f"The connection to the ledger's database was lost: {sentence}.",
@@ -261,7 +267,7 @@ class Ledger:
         if self._open is not None:
             yield self._open
             return
-        with storage_trouble(), self.engine.begin() as connection:
+        with storage_trouble(is_open=self.fence > 0), self.engine.begin() as connection:
             yield connection
 
     def close(self) -> None:

@@ -122,6 +122,28 @@ def test_a_run_that_is_not_settled_is_told_as_it_ended(retailer: Retailer, api: 
     assert (15, "ApiUnavailable") == (again["exit_code"], again["error"]["kind"])
 
 
+# ------------------------------------------------------------------ what was sent before
+FORBIDDEN = {"fault": [{"kind": "forbidden-403", "on": "api", "at": list(range(10, 1000))}]}
+
+
+def test_who_is_refused_in_the_middle_is_not_told_that_nothing_was_sent(
+    retailer: Retailer, api: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METERFEED_CHUNK_SIZE", "5")
+    api.set_faults(FORBIDDEN)
+    stopped = retailer.run("sync", *retailer.export("a.csv", portfolio(60), "delta"))
+    sent = (stopped["exit_code"], stopped["records"]["user"]["created"] > 0)
+    assert (*sent, "Settings or credentials are wrong; nothing more was sent.") == (
+        13,
+        True,
+        stopped["verdict"],
+    )
+    api.set_faults({"fault": [{"kind": "forbidden-403", "on": "api", "every": 1}]})
+    waits = retailer.run("sync", *retailer.export("b.csv", portfolio(5, start=100), "delta"))
+    assert waits["error"]["message"].startswith("The earlier run ")
+    assert (13, stopped["verdict"]) == (waits["exit_code"], waits["verdict"])
+
+
 # ------------------------------------------------------------------ one of several
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:

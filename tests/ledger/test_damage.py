@@ -78,6 +78,23 @@ def test_a_ledger_that_another_program_holds_is_busy(path: Path) -> None:
         pass
 
 
+def test_a_ledger_that_another_program_locks_in_the_middle_is_storage_trouble(path: Path) -> None:
+    """Something may have been sent by then: nobody may be told that nothing was done."""
+    with opened(path) as ledger, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with ledger.together():
+            assert ledger._open is not None
+            ledger._open.exec_driver_sql("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked by another program") as refused:
+            begun(ledger)
+        assert (16, "Close it, then run `meterfeed resume`.") == (
+            refused.value.exit_code,
+            refused.value.cure,
+        )
+        other.execute("ROLLBACK")
+        begun(ledger)
+
+
 def test_a_ledger_that_is_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"somebody's")
     path.unlink()

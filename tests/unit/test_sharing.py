@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from connectors.api.rate import LeasedTurns
+from flows.endings import verdict_of
 from pipeline.crew import Crew
 from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.ports import World
-from pipeline.sharing import Worker, _Lease, steps_of
+from pipeline.sharing import Worker, _Lease, steps_of, work
 from schemas.errors import (
     ApiUnavailable,
+    AuthenticationError,
     ClaimLost,
     ConnectionLost,
     GuardError,
@@ -118,6 +121,31 @@ def test_a_worker_that_stays_takes_the_limits_of_the_next_start_and_counts_anew(
     assert first is again
     assert (5, 9) == (first.limits.canary, other.limits.canary)
     assert first.tally is not other.tally
+
+
+@pytest.mark.parametrize(
+    ("settled", "verdict"),
+    [
+        (0, "Settings or credentials are wrong; nothing was sent."),
+        (7, "Settings or credentials are wrong; nothing more was sent."),
+    ],
+)
+def test_a_worker_that_is_refused_says_whether_it_had_sent_something(monkeypatch, settled, verdict):
+    async def claim(_lane):
+        return object()
+
+    async def send(_claim):
+        return AuthenticationError("Refused.")
+
+    async def of(*_):
+        return SimpleNamespace(claim=claim, send=send, settled=settled)
+
+    monkeypatch.setattr(Worker, "of", of)
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    ports = SimpleNamespace(crew=lambda: nullcontext(None), world=clock, stopping=lambda: False)
+    with pytest.raises(AuthenticationError) as refused:
+        asyncio.run(work(SimpleNamespace(environment="sandbox", lane=None, wait=0.0), ports))
+    assert verdict == verdict_of(refused.value)
 
 
 class Clock:
