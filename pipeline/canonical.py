@@ -42,7 +42,9 @@ HALF_AROUND_THE_EARTH: Final = 20_040_000.0
 """Metres; no map projection of a country has larger numbers."""
 
 _ENUMS: Final = {"location_type": LOCATION_TYPES, "resource_type": RESOURCE_TYPES}
-_PASSED_ON: Final = ("user", "location", "meter_point", "parent_meter_point", "resource")
+_PASSED_ON: Final = (
+    "user", "location", "meter_point", "parent_meter_point", "metering_location", "resource",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,10 @@ class Canonical:
     """Canonical rows of one batch.
 
     Attributes:
-        rows: `row` (UInt64 token), then those of `user, location, meter_point, parent_meter_point, resource,
-            key:*` (String), `location_type, resource_type` (the API's word or null) and `latitude, longitude`
-            (Float64 degrees or null), each of the latter four with `…_raw` (the text as received), that the
-            profile maps.
+        rows: `row` (UInt64 token), then those of `user, location, meter_point, parent_meter_point,
+            metering_location, resource, key:*` (String), `location_type, resource_type` (the API's word or null) and
+            `latitude, longitude` (Float64 degrees or null), each of the latter four with `…_raw` (the text as
+            received), that the profile maps.
         filtered: rows left out: outside `[keep]`, of another carrier, or protected and skipped.
         normalised: undoing to rows in which it was taken; `protected` to rows that were.
     """

@@ -62,6 +62,9 @@ class RowShape:
         return cls(defines, parts, place_is_an_id=False)
 
 
+_NAMES_PLACES: Final = ("location", "metering_location")
+"""Columns that say nothing more once the row has its `place`."""
+
 METER_POINT_KEY = "meter_point_key"
 """UInt64 keyed hash of the row's meter point (`Identity.meter_point_key`)."""
 
@@ -105,16 +108,16 @@ def buckets_of(partition: int, partitions: int) -> range:
 def to_spool(valid_rows: pl.DataFrame, shape: RowShape, identity: Identity) -> pl.DataFrame:
     """Judged rows of one source, ready for the spool.
 
-    The natural keys get the spelling ids are made from. `location` and the `key:*` columns become one
-    column `place`, null where the row names no location. `user_id` is added where it is not `user` itself,
-    `refers` (True) where the rows only refer to users and locations, and always `user_key` and `bucket`.
+    The natural keys get the spelling ids are made from. What names a location becomes one column `place`, null where
+    the row names none. `user_id` is added where it is not `user` itself, `refers` (True) where the rows only refer to
+    users and locations, and always `user_key` and `bucket`.
 
     Raises:
         AccountError: a row has no customer, which no rule lets pass.
     """
     if valid_rows["user"].null_count():
         raise AccountError("a row without a customer was judged valid")
-    keys = ["user", *shape.place_from, "resource"]
+    keys = dict.fromkeys(("user", *shape.place_from, "resource"))  # the customer alone may name the place
     respelled = [natural_key(valid_rows[key], identity) for key in keys if key in valid_rows.columns]
     place = (
         pl.concat_str(shape.place_from, separator=SEPARATOR) if shape.place_from else pl.lit(None, pl.String)
@@ -125,7 +128,7 @@ def to_spool(valid_rows: pl.DataFrame, shape: RowShape, identity: Identity) -> p
         if identity.former:
             rows = _under_held_keys(rows, identity)
     rows = rows.with_columns(user_key(wire_user(rows)).alias(USER_KEY))
-    spent = [name for name in rows.columns if name == "location" or name.startswith("key:")]
+    spent = [name for name in rows.columns if name in _NAMES_PLACES or name.startswith("key:")]
     return rows.drop(spent).with_columns(bucket(pl.col(USER_KEY)).alias("bucket"))
 
 

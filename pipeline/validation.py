@@ -24,6 +24,11 @@ from schemas.rules import NOWHERE, UNJUDGED, ActiveRule, Rulebook
 QUARANTINE: Final = "quarantine"
 WARN: Final = "warn"
 
+_SPENT: Final = (
+    "location_type_raw", "resource_type_raw", "latitude_raw", "longitude_raw", "parent_meter_point",
+)  # fmt: skip
+"""Columns that only rules read. By name: `key:*` columns have the file's headers, which end in anything."""
+
 VIOLATION_TYPES: Final = {"row": pl.UInt64, "rule": pl.String, "severity": pl.String}
 
 
@@ -36,11 +41,13 @@ class Judged:
         quarantined: tokens (UInt64) of all others, in order.
         violations: `row` (UInt64), `rule`, `severity` ("quarantine" or "warn"); several per row, in order of
             row, then of the rulebook.
+        dropped: tokens of rows whose coordinates are dropped, in either part.
     """
 
     valid_rows: pl.DataFrame
     quarantined: pl.Series
     violations: pl.DataFrame
+    dropped: pl.Series
 
 
 def judge(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> Judged:
@@ -61,7 +68,7 @@ def judge(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> Judged:
     valid_rows = _without(canonical_rows, quarantined, dropped)
     if valid_rows.height + quarantined.len() != canonical_rows.height:
         raise AccountError("Judging lost rows, or a row token occurs twice.")
-    return Judged(valid_rows, quarantined, violations.sort("row", maintain_order=True))
+    return Judged(valid_rows, quarantined, violations.sort("row", maintain_order=True), dropped)
 
 
 def _doubtful(with_facts: pl.DataFrame, rulebook: Rulebook) -> tuple[pl.DataFrame, list[ActiveRule]]:
@@ -148,8 +155,7 @@ def _now_nowhere(doubtful: pl.DataFrame, dropped: pl.Series) -> pl.DataFrame:
 
 def _without(canonical_rows: pl.DataFrame, quarantined: pl.Series, dropped: pl.Series) -> pl.DataFrame:
     """The valid rows, in order, with our columns only."""
-    spent = [name for name in canonical_rows.columns if name.endswith("_raw") or name == "parent_meter_point"]
-    valid_rows = canonical_rows.drop(spent)
+    valid_rows = canonical_rows.drop(_SPENT, strict=False)
     if quarantined.len():
         valid_rows = valid_rows.filter(~pl.col("row").is_in(quarantined.implode()))
     if dropped.len():

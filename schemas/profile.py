@@ -165,6 +165,9 @@ class ColumnsSection(Section):
 CANONICAL = tuple(ColumnsSection.model_fields)
 """Every column we know, in our order."""
 
+TELL_LOCATIONS_APART = ("user", "meter_point", "metering_location")
+"""Those of them that `[identity] location_from` may name, beside headers."""
+
 
 class MeterPointSection(Section):
     """`[meter_point]`: which ids these are. `scheme` is filled in from the country."""
@@ -369,8 +372,21 @@ def _wrong_identity(profile: Profile) -> Iterator[str]:
     for part in parts:
         if part in CANONICAL and part not in mapped:
             yield f"[identity] location_from names {part}, which is not in [columns]: add its header there"
-    if profile.identity.ids == "as-is" and len(parts) > 1:
+        elif part in CANONICAL and part not in (*TELL_LOCATIONS_APART, "location"):
+            known = ", ".join(TELL_LOCATIONS_APART)
+            yield f"[identity] location_from names {part}, which tells no locations apart: name {known} or headers"
+    if profile.identity.ids == "as-is":
+        yield from _wrong_parts_of_ids_as_they_are(parts)
+
+
+def _wrong_parts_of_ids_as_they_are(parts: tuple[str, ...]) -> Iterator[str]:
+    if len(parts) > 1:
         yield '[identity] ids = "as-is" makes no id out of several columns: use ids = "hmac"'
+    elif parts and parts[0] not in ("user", "meter_point"):
+        yield (
+            f'[identity] location_from ["{parts[0]}"] with ids = "as-is" makes addresses of the API out of any text: '
+            'name its header as [columns] location instead, or use ids = "hmac"'
+        )
 
 
 def _wrong_coordinates(profile: Profile) -> Iterator[str]:

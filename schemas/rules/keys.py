@@ -50,6 +50,7 @@ def _location_is_present(subject: Subject) -> pl.Expr | None:
 
 def _parts_are_plain(subject: Subject) -> pl.Expr | None:
     parts = sorted(name for name in subject.columns if name.startswith("key:"))
+    parts += {"metering_location"}.intersection(subject.place)  # the others have rules of their own
     if not parts:
         return None
     return ~pl.any_horizontal(

@@ -69,7 +69,8 @@ def _look_alike_rule(look_alike: LookAlike) -> Rule:
 
 
 def _row_has_meter_point(subject: Subject) -> pl.Expr | None:
-    if subject.place or not subject.defines or not subject.has("meter_point"):
+    named = subject.place or subject.profile.identity.location_from  # the latter may be the customer alone
+    if named or not subject.defines or not subject.has("meter_point"):
         return None
     return pl.col("meter_point").is_not_null() | is_vehicle(subject)
 

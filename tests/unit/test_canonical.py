@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from pipeline.canonical import UNDOINGS, to_canonical
+from pipeline.quality import PROFILED
 from schemas.errors import ProfileError
 from schemas.profile import Profile
 from schemas.rows import CanonicalRows
@@ -51,6 +52,14 @@ def test_columns_the_export_lacks_are_left_out() -> None:
         "location_type",
         "location_type_raw",
     ]
+
+
+def test_every_column_that_the_quality_report_speaks_of_goes_along() -> None:
+    row = {**GOOD, **dict.fromkeys(set(PROFILED) - set(GOOD), "1")}
+    rows = canonical(profile(columns={name: name for name in PROFILED}), row)
+
+    CanonicalRows.validate(rows, lazy=True)
+    assert set() == set(PROFILED) - set(rows.columns)
 
 
 def test_no_rows_are_no_trouble() -> None:

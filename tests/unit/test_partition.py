@@ -6,6 +6,8 @@ import pytest
 from pipeline.identity import Identity
 from pipeline.partition import RowShape, bucket, bucket_of, buckets_of, partition_count, to_spool, user_key
 from schemas.profile import Profile
+from tests.unit import judging
+from tests.unit.judging import GOOD
 
 AS_IS = Identity("k" * 32, ids="as-is")
 HMAC = Identity("k" * 32)
@@ -78,6 +80,33 @@ def test_a_place_of_several_columns_is_no_place_when_one_is_missing() -> None:
     spooled = to_spool(rows, RowShape(place_from=("key:A", "key:B"), place_is_an_id=False), AS_IS)
     assert spooled["place"].to_list() == ["x\x1fy", None]
     assert "key:A" not in spooled.columns
+
+
+LINE = {**GOOD, "metering_location": "DE0001", "key:adresse_raw": "Storgata 1", "key:b": "H0101"}
+
+
+@pytest.mark.parametrize(
+    ("location_from", "place"),
+    [
+        (["user"], GOOD["user"]),
+        (["meter_point"], GOOD["meter_point"]),
+        (["user", "metering_location"], "DE0001"),
+        (["metering_location", "b"], "DE0001\x1fH0101"),
+        (["user", "adresse_raw"], "Storgata 1"),
+        (["adresse_raw", "adresse_raw"], "Storgata 1\x1fStorgata 1"),
+    ],
+)
+@pytest.mark.parametrize("identity", [AS_IS, HMAC])
+def test_whatever_may_name_a_location_names_it_from_the_file_to_the_spool(
+    location_from: list[str], place: str, identity: Identity
+) -> None:
+    columns = {"location": None, "metering_location": "MeLo"}
+    by_place = judging.profile(columns=columns, identity={"location_from": location_from})
+    verdict = judging.judged([LINE], by_place)
+    assert [] == verdict.violations.rows()
+    spooled = to_spool(verdict.valid_rows, RowShape.of(by_place), identity)
+    assert [place] == spooled["place"].to_list()
+    assert {"metering_location", "key:adresse_raw", "key:b"}.isdisjoint(spooled.columns)
 
 
 def test_look_alike_customers_share_a_bucket() -> None:

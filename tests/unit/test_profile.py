@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.errors import ProfileError
-from schemas.profile import CANONICAL, SCHEMES, Profile
+from schemas.profile import CANONICAL, SCHEMES, ColumnsSection, Profile
 
 LEAST = 'name = "x"\ncountry = "NO"\n'
 USER = '[columns]\nuser = "Kundenr"\n'
@@ -182,6 +182,16 @@ def test_svalbard_is_part_of_where_norwegian_customers_may_lie():
             LEAST + USER + '[identity]\nids = "as-is"\nlocation_from = ["user", "A"]\n',
             "out of several columns",
         ),
+        (
+            LEAST + USER + '[identity]\nids = "as-is"\nlocation_from = ["Adresse"]\n',
+            "name its header as [columns] location instead",
+        ),
+        (
+            LEAST
+            + USER
+            + 'metering_location = "M"\n[identity]\nids = "as-is"\nlocation_from = ["metering_location"]\n',
+            "name its header as [columns] location instead",
+        ),
         (LEAST + USER + '[meter_point]\nscheme = "DE-Malo"\n', "did you mean DE-MaLo?"),
         (LEAST + USER + '[coordinates]\ncrs = "25833"\n', "must be an EPSG code"),
         (LEAST + USER + '[coordinates]\ncrs = "EPSG:25833"\n', "needs axes"),
@@ -198,6 +208,37 @@ def test_svalbard_is_part_of_where_norwegian_customers_may_lie():
 )
 def test_a_wrong_profile_names_the_key_and_the_cure(text, told):
     assert told in refusal(text)
+
+
+EVERY_COLUMN = USER + "".join(
+    f'{name} = "{name}"\n' for name in ColumnsSection.model_fields if name not in ("user", "location")
+)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "parent_meter_point", "latitude", "longitude", "location_type", "resource", "resource_type", "status",
+        "protected",
+    ],
+)  # fmt: skip
+def test_what_tells_no_locations_apart_names_none(part):
+    text = f'{LEAST}[protect]\nvalues = ["J"]\n[identity]\nlocation_from = ["user", "{part}"]\n{EVERY_COLUMN}'
+    told = refusal(text)
+    assert (
+        f"[identity] location_from names {part}, which tells no locations apart: name user, meter_point"
+        in told
+    )
+
+
+@pytest.mark.parametrize("ids", ["hmac", "as-is"])
+@pytest.mark.parametrize("part", ["user", "meter_point", "metering_location", "Adresse"])
+def test_what_tells_locations_apart_may_name_them(part, ids):
+    text = f'{LEAST}[protect]\nvalues = ["J"]\n[identity]\nids = "{ids}"\nlocation_from = ["{part}"]\n{EVERY_COLUMN}'
+    if ids == "as-is" and part in ("metering_location", "Adresse"):
+        assert "as-is" in refusal(text)
+    else:
+        assert (part,) == Profile.from_toml(text, "a").identity.location_from
 
 
 def test_everything_wrong_is_named_at_once():

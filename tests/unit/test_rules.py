@@ -195,6 +195,28 @@ def test_the_page_of_the_rules_is_current(pytestconfig: pytest.Config) -> None:
     assert page.read_text(encoding="utf-8") == rules_page(), "run: python -m schemas.rules_doc docs/rules.md"
 
 
+# ------------------------------------------------------------------ what names a location
+@pytest.mark.parametrize("location_from", [["user"], ["user", "metering_location"]])
+def test_a_location_that_has_a_name_needs_no_meter_point_beside_its_coordinates(
+    location_from: list[str],
+) -> None:
+    wanted = profile(
+        columns={"location": None, "metering_location": "MeLo"}, identity={"location_from": location_from}
+    )
+    assert broken({**GOOD, "meter_point": None, "metering_location": "DE1"}, wanted) == {}
+
+
+def test_a_metering_location_that_names_a_location_is_there_and_is_plain() -> None:
+    wanted = profile(
+        columns={"location": None, "metering_location": "MeLo"},
+        identity={"location_from": ["metering_location"]},
+    )
+    assert set(broken({**GOOD, "metering_location": "D\x1fE"}, wanted)) == {"location_parts_are_plain_text"}
+    assert set(broken({**GOOD, "metering_location": None}, wanted)) == {"location_is_present"}
+    only_named = profile(columns={"metering_location": "MeLo"})
+    assert broken({**GOOD, "metering_location": "D\x1fE"}, only_named) == {}
+
+
 # ------------------------------------------------------------------ severities that depend
 def test_check_digits_of_uncertain_schemes_only_warn() -> None:
     found = broken({**GOOD, "meter_point": "871687000000000017"}, profile(**of("NL")))

@@ -48,6 +48,19 @@ def test_valid_rows_hold_our_columns_only() -> None:
     assert set(valid_rows.columns) == {"row", *GOOD}
 
 
+def test_columns_of_the_files_own_headers_are_passed_on_whatever_they_end_in() -> None:
+    wanted = profile(
+        columns={"location": None, "metering_location": "MeLo", "parent_meter_point": "M2"},
+        identity={"location_from": ["user", "adresse_raw", "parent_meter_point_raw"]},
+    )
+    own = {"key:adresse_raw": "Storgata 1", "key:parent_meter_point_raw": "2"}
+    row = {**GOOD, **own, "metering_location": "DE1", "parent_meter_point": GOOD["meter_point"]}
+    valid_rows = judged([row], wanted).valid_rows
+
+    ValidRows.validate(valid_rows, lazy=True)
+    assert {"row", *row} - {"location", "parent_meter_point"} == set(valid_rows.columns)
+
+
 def test_no_rows_are_no_trouble() -> None:
     rows = to_canonical(raw_rows([GOOD]).clear(), profile(), 0).rows
     verdict = judge(rows, rulebook())
