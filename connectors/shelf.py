@@ -73,17 +73,23 @@ class FileShelf:
             if any(path.is_file() for pattern in _VALUES for path in folder.glob(pattern))
         )
 
-    def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
-        """Remove files that hold customers' values from folders last changed before an instant.
+    def purge(
+        self, *, before: float, keep: Collection[str], ended: Mapping[str, float] | None = None
+    ) -> dict[str, int]:
+        """Remove files that hold customers' values from folders of runs that ended before an instant.
 
-        And, beside the folders, what dead processes were writing until then.
+        And, beside the folders, what dead processes were writing until then. A folder of no run of the ledger, or of
+        one without an end, counts from its last change: `report` changes a folder too, and ends nothing.
         """
+        ended = ended or {}
         removed = {"folders": 0, "files": 0, "bytes": 0}
         for path in self.data_dir.glob(_PARTS):
             if path.is_file() and path.stat().st_mtime < before:
                 path.unlink()
         for folder in sorted(self.data_dir.glob("*/")):
-            if folder.name in keep or folder.is_symlink() or folder.stat().st_mtime >= before:
+            since = ended.get(folder.name)
+            last = folder.stat().st_mtime if since is None else since
+            if folder.name in keep or folder.is_symlink() or last >= before:
                 continue
             found = [path for pattern in _VALUES for path in folder.glob(pattern) if path.is_file()]
             for path in found:

@@ -460,12 +460,15 @@ class Shelf(Protocol):
         """Folders that hold files with customers' values."""
         ...
 
-    def purge(self, *, before: float, keep: Collection[str]) -> dict[str, int]:
-        """Remove files that hold customers' values from folders last changed before an instant.
+    def purge(
+        self, *, before: float, keep: Collection[str], ended: Mapping[str, float] | None = None
+    ) -> dict[str, int]:
+        """Remove files that hold customers' values from folders of runs that ended before an instant.
 
         Args:
             before: UTC seconds.
             keep: runs whose spool is still needed.
+            ended: when runs ended; folders of others count from their last change.
 
         Returns:
             `folders`, `files` and `bytes` removed.

@@ -27,6 +27,7 @@ from pipeline.ports import LedgerBook, Notice
 from pipeline.remote import DRIFTS, Remote, Throttle, drift
 from pipeline.sampling import confidence
 from pipeline.session import Session, open_session
+from schemas.errors import ApiUnavailable
 from schemas.ledger import BUCKETS, State
 from schemas.masking import masked_id
 from schemas.outcomes import Exit, Kind
@@ -172,11 +173,21 @@ async def _read_the_list(session: Session, remote: Remote, progress: Progress) -
     if twice:
         twice &= (await _listed(session, remote, known))[1]
     reader = Reader(remote.ask, lambda _points: [])
-    there = [user for user in sorted(unknown) if await reader.user_is_there(user) is not Found.ABSENT]
+    there = [user for user in sorted(unknown) if await _is_there(session, reader, user)]
     progress.listed = True
     lines = [("unexpected", user) for user in there] + [("doubled", user) for user in sorted(twice)]
     fresh = _lines("user", pl.DataFrame(lines, schema={"drift": pl.String, "id": pl.String}, orient="row"))
     await session.durable(_keep, session.ledger, progress, fresh)
+
+
+async def _is_there(session: Session, reader: Reader, user: str) -> bool:
+    found = await reader.user_is_there(user)
+    session.raise_if_stopping()  # what was not asked for any more was not found either
+    if found is Found.UNKNOWN:
+        raise ApiUnavailable(
+            "A user that only the list of users shows could not be read.", cure="Start again later."
+        )
+    return found is Found.AS_SENT
 
 
 async def _listed(

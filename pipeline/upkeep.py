@@ -249,7 +249,9 @@ async def purge(order: Order, ports: Ports) -> Summary:
     async with open_session(order, ports) as session:
         still_open = set(await session.unfinished())
         before = ports.world.now() - order.days * DAY
-        removed = ports.shelf.purge(before=before, keep=still_open)
+        runs = await session.durable(lambda: session.ledger.runs(brief=True))
+        ended = {run.run_id: run.ended_at for run in runs if run.ended_at is not None}
+        removed = ports.shelf.purge(before=before, keep=still_open, ended=ended)
         return summary_of(
             order.command, order.environment, ports.world, purged=removed, kept_open=sorted(still_open)
         )

@@ -78,7 +78,3 @@ class Reference:
     def countries(self) -> frozenset[str]:
         """The codes `[coordinates] within` may name."""
         return frozenset(tile.country for tile in self.off_land)
-
-    def test_area_outlines(self) -> dict[str, str]:
-        """Name to WKT polygon."""
-        return {area.name: area.outline for area in self.test_areas}

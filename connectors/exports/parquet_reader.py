@@ -203,6 +203,7 @@ def _without_multiline(profile: Profile) -> Profile:
 
 
 # ------------------------------------------------------------------ the other process
+_NOT_ITS_BUSINESS: Final = ("METERFEED_", "PG", "PREFECT_")
 _idle: list[subprocess.Popen[bytes]] = []
 """A worker that has answered everything it was asked, kept for the next file; at most one."""
 
@@ -235,8 +236,8 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # Whoever reads a stranger's bytes has no business with our secrets.
-        env={name: value for name, value in os.environ.items() if not name.startswith("METERFEED_")},
+        # Whoever reads a stranger's bytes has no business with our secrets; those of an object store it needs.
+        env={name: value for name, value in os.environ.items() if not name.startswith(_NOT_ITS_BUSINESS)},
     )
 
 

@@ -156,3 +156,17 @@ def test_users_that_left_the_ledger_s_sight_are_named_unexpected_only_when_they_
     by_hand(api, "DELETE", "/users/visitor")
     assert 0 == meterfeed("reconcile", "--users", "all", "--json").code
     assert gsrn(1)
+
+
+def test_a_user_that_only_the_list_shows_and_nobody_could_read_is_not_called_unexpected(
+    meterfeed: Any,
+    api: Sandbox,
+    write: Any,  # noqa: F811
+) -> None:
+    meterfeed("sync", *write("a.csv", portfolio(5)), "--json", **settings_for(api))
+    by_hand(api, "POST", "/users", {"userId": "visitor"})
+    api.set_faults({"fault": [{"kind": "unavailable-503", "on": "GET /users/{userId}"}]})
+    assert 15 == meterfeed("reconcile", "--users", "all", "--json").code
+    api.set_faults(None)
+    told = meterfeed("reconcile", "--users", "all", "--json").document
+    assert (10, {"unexpected": 1}) == (told["exit_code"], told["drift_by_kind"])

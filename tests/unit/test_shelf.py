@@ -34,3 +34,14 @@ def test_half_an_index_is_purged_once_it_is_old(shelf: FileShelf) -> None:
     assert half.exists()
     shelf.purge(before=1001.0, keep=[])
     assert not half.exists()
+
+
+def test_a_run_counts_from_its_end_however_often_its_report_was_made_again(shelf: FileShelf) -> None:
+    folder = shelf.data_dir / "20260101-0001"
+    (folder / "quarantine.parquet").write_bytes(b"values")
+    os.utime(folder, (5000.0, 5000.0))
+    for ended in (None, {"20260101-0002": 1.0}, {"20260101-0001": 2000.0}):
+        shelf.purge(before=2000.0, keep=[], ended=ended)
+    assert ["20260101-0001"] == shelf.with_values()
+    shelf.purge(before=2001.0, keep=[], ended={"20260101-0001": 2000.0})
+    assert [] == shelf.with_values()

@@ -318,3 +318,28 @@ def test_no_process_is_left_when_reading_stops_early(stored, make_profile, readi
     assert len(reading_processes()) == 1
     batches.close()
     assert reading_processes() == set()
+
+
+def test_who_reads_a_strangers_bytes_is_told_no_secret_but_those_of_an_object_store(
+    read, stored, monkeypatch
+):
+    told = {}
+
+    def started(*arguments, env, **named):
+        told.update(env)
+        return start(*arguments, env=env, **named)
+
+    start = subprocess.Popen
+    secrets = {
+        "METERFEED_ID_KEY": "a",
+        "PGPASSWORD": "b",
+        "PREFECT_API_KEY": "c",
+        "AWS_SECRET_ACCESS_KEY": "d",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    stop_worker()
+    monkeypatch.setattr("connectors.exports.parquet_reader.subprocess.Popen", started)
+    assert 3 == len(read(stored(table())).rows)
+    stop_worker()
+    assert {"AWS_SECRET_ACCESS_KEY"} == secrets.keys() & told.keys()
