@@ -56,6 +56,24 @@ def with_location_body(locations: pl.DataFrame) -> pl.DataFrame:
     return locations.with_columns(_body(texts, *ids, type_, coordinates, meter_points))
 
 
+def with_more_meter_points(locations: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Locations as they would be if they had other meter points beside their own. Reads `body`, replaces it.
+
+    Args:
+        column: names them (List of String, or null).
+    """
+    named = pl.col("body").str.json_decode(pl.Struct({"meterPointIds": pl.List(pl.String)}))
+    own = named.struct.field("meterPointIds").fill_null([])
+    together = own.list.concat(pl.col(column).fill_null([])).list.unique().list.sort()
+    # They are its last member. Within a text there is no quote without a backslash before it.
+    head = pl.col("body").str.split_exact(',"meterPointIds":', 1).struct.field("field_0")
+    bare = pl.when(head == pl.col("body")).then(head.str.head(-1)).otherwise(head)
+    found = locations.select(together.alias("meter_points"), bare.alias("bare"))
+    listed = pl.concat_str(pl.lit(',"meterPointIds":'), _listed(found["meter_points"]), pl.lit("]"))
+    body = pl.concat_str("bare", listed, pl.lit("}"), ignore_nulls=True)
+    return locations.with_columns(found.select(body.alias("body")).to_series())
+
+
 def with_resource_body(resources: pl.DataFrame) -> pl.DataFrame:
     """Add `body` to resources or vehicles. Reads `id`, `resource_type` and `meter_point` (or null)."""
     members = (

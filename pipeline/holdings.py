@@ -19,6 +19,10 @@ KEY = ["user_id", "id"]
 RELEASED = "released"
 """Digest of a location that gave up a meter point: whatever an export says of it next is a change."""
 
+JOINED = "joined:"
+"""How the digest of a location begins that holds more than the rows that changed it said: no export says all of it, so
+the next full one is compared anew. Of its meter points the ledger knows which it may have."""
+
 DELETED = "deleted"
 """Digest of a record that is known to be gone."""
 

@@ -1,53 +1,38 @@
-"""A correction speaks for its own rows: what it brings to a location joins what the location holds already.
+"""What rows bring to a location joins what it holds already, where they do not speak for all of it.
 
-A location is sent with its good rows. When the others come back corrected, they come without the good ones, so their
-meter points are added and none is taken away. Which meter points there are beside them is read when it is their
-turn: the ledger knows only their keys.
+A location is sent with its good rows. When the others come back corrected, they come without the good ones; while they
+are set aside, the good ones come without them (`pipeline/keeping.py`). Either way meter points are added and none is
+taken away. Which there are beside them is read when it is their turn: the ledger knows only their keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import orjson
 import polars as pl
 
 from pipeline.delivery.answers import HeldLocation
 from pipeline.delivery.comparing import has_coordinates, held_meter_points, same_location
-from pipeline.holdings import KEY
-from pipeline.row_token import SOURCE_SIZE
-
-JOINED: Final = "joined:"
-"""How the digest of such a content begins: no export says all of it, so the next full one is compared anew."""
+from pipeline.holdings import JOINED
 
 Record = Mapping[str, Any]
 Keys = Callable[[Sequence[str]], list[int]]
 
 
-def joined(update: pl.DataFrame, held: pl.DataFrame | None, corrections: Collection[int]) -> pl.DataFrame:
-    """Updates of locations as they are sent: those of corrections keep the meter points that are held.
+def joined(update: pl.DataFrame) -> pl.DataFrame:
+    """Updates of locations as they are sent: with the meter points that stay though they are not named.
 
     Args:
-        update: changed locations, in `PLAN_SCHEMA`.
-        held: what is held of these buckets.
-        corrections: sources of the run that are corrections.
+        update: changed locations, in `PLAN_SCHEMA`, and `kept`: keys they hold, do not name and may keep.
     """
-    if held is None or not corrections or not update.height:
-        return update
-    known = held.select(*KEY, pl.col("meter_point_keys").alias("held_keys"))
-    of_correction = (pl.col("row") // SOURCE_SIZE).is_in(sorted(corrections))
-    others = pl.col("held_keys").list.set_difference("meter_point_keys").list.len()
-    joins = of_correction & (others > 0).fill_null(value=False)
-    all_keys = pl.col("meter_point_keys").list.set_union("held_keys").list.sort()
-    return (
-        update.join(known, on=KEY, how="left", maintain_order="left")
-        .with_columns(
-            pl.when(joins).then(pl.lit(JOINED) + pl.col("digest")).otherwise("digest").alias("digest"),
-            pl.when(joins).then(all_keys).otherwise("meter_point_keys").alias("meter_point_keys"),
-        )
-        .select(update.columns)
-    )
+    joins = pl.col("kept").list.len() > 0
+    all_keys = pl.col("meter_point_keys").list.set_union("kept").list.sort()
+    return update.with_columns(
+        pl.when(joins).then(pl.lit(JOINED) + pl.col("digest")).otherwise("digest").alias("digest"),
+        pl.when(joins).then(all_keys).otherwise("meter_point_keys").alias("meter_point_keys"),
+    ).drop("kept")
 
 
 def joins(record: Record) -> bool:

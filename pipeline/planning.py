@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -13,12 +13,14 @@ import polars as pl
 from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.holdings import HOLDING_COLUMNS, KEY
 from pipeline.identity import ID_KEY, Identity
-from pipeline.intake import SPARED
+from pipeline.intake import SET_ASIDE, SPARED
 from pipeline.joining import joined
+from pipeline.keeping import KEPT, are_meant, claimed_by_others, say_the_same, shorter, told_by, with_kept
 from pipeline.partition import buckets_of, wire_user
 from pipeline.phases import MANNERS, Phase
 from pipeline.plan import (
     LOST,
+    PLAN_SCHEMA,
     KindPlan,
     Plan,
     claims,
@@ -53,6 +55,10 @@ from schemas.profile import Profile
 UNCHANGED = "unchanged"
 """Spool table of records that are in place already: `kind, id, row, row_count`."""
 
+SHORTER = "shorter"
+"""Spool table of changed locations that may keep meter points they do not name: a plan's line and `others`, `guarded`,
+`is_same`, `row_count`. What becomes of them is known when all claims are."""
+
 VANISHED = "vanished"
 """Spool table of held records that full exports do not name: `kind` and the columns of a holding."""
 NAMED = "named_again"
@@ -75,7 +81,11 @@ def phase_table(phase: Phase) -> str:
 
 def read_phase(spool: RowSpool, phase: Phase, partition: int) -> pl.DataFrame | None:
     """The records of one phase and partition with their bodies, or None."""
-    records = spool.read(phase_table(phase), partition)
+    return _read(spool, phase_table(phase), partition)
+
+
+def _read(spool: RowSpool, table: str, partition: int) -> pl.DataFrame | None:
+    records = spool.read(table, partition)
     return records.rename({"ledger_bucket": "bucket"}) if records.width else None
 
 
@@ -94,13 +104,25 @@ class _Draft:
     pieces: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     wanted: list[pl.DataFrame] = field(default_factory=list)
     updated: list[pl.DataFrame] = field(default_factory=list)
+    asked: list[pl.DataFrame] = field(default_factory=list)
+    named: list[pl.DataFrame] = field(default_factory=list)
     lost: int = 0
+    kept: int = 0
     held: int = 0
     spared: int = 0
     returning: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: Kind, part: KindPlan) -> None:
         self.counts[kind] = self.counts.get(kind, KindPlan()).plus(part)
+
+    def want(self, changed: pl.DataFrame, *, by_update: bool) -> None:
+        """Take down what created or updated locations name."""
+        self.wanted.append(claims(changed).with_columns(pl.lit(by_update).alias("by_update")))
+
+    def update(self, update: pl.DataFrame) -> None:
+        """Take down what updated locations will have."""
+        source = (pl.col("row") // SOURCE_SIZE).alias("source")
+        self.updated.append(update.select(*KEY, pl.col("meter_point_keys").alias("new_keys"), source))
 
     def grow(self, phase: Phase, partition: int, records: pl.DataFrame) -> None:
         self.sizes[phase] = self.sizes.get(phase, 0) + records.height
@@ -171,12 +193,14 @@ def make_plan(
             if not held:
                 buckets = buckets_of(piece.partition, spool.partitions)
                 held = {kind: holdings(kind.value, buckets) for kind in Kind}
-            _plan_piece(spool, piece, held, full, judged.corrections, memory, draft)
+            _plan_piece(judged, identity, piece, held, full, memory, draft)
             if piece.is_last:
                 held = {}
                 world.notice(Notice("plan", piece.partition + 1, spool.partitions, "partitions"))
             del piece  # or it is held while the next one is made
+    spool.drop(SET_ASIDE)
     judged.take_late(alike.find())
+    _plan_shorter(spool, holdings, draft)
     moved, reported = _plan_handovers(spool, holdings, full, deltas - set(judged.corrections), draft)
     facts: dict[str, Any] = {
         "bytes": dict(draft.body_bytes),
@@ -184,6 +208,8 @@ def make_plan(
     }
     if draft.lost:
         facts[LOST] = draft.lost
+    if draft.kept:
+        facts[KEPT] = draft.kept
     if full and absence is not None:
         facts["vanished"] = _plan_removals(spool, holdings, memory, absence, judged.blind, full, draft)
     if identity.former:
@@ -210,15 +236,15 @@ def policy_of(profiles: Sequence[Profile]) -> ConflictPolicy:
 
 
 def _plan_piece(
-    spool: RowSpool,
+    judged: Judged,
+    identity: Identity,
     piece: Piece,
     held_by_kind: Mapping[Kind, pl.DataFrame | None],
     full: Sequence[str],
-    corrections: Collection[int],
     memory: _Memory,
     draft: _Draft,
 ) -> None:
-    users = []
+    spool, users = judged.spool, []
     spared = _spared(spool, piece) if full else _NO_USERS
     for kind in Kind:
         records, whole = piece.folded.records[kind], held_by_kind[kind]
@@ -232,9 +258,11 @@ def _plan_piece(
         draft.spared += compared.vanished.height - vanished.height
         _append_marked(spool, VANISHED, kind, vanished.select(HOLDING_COLUMNS))
         _note_named(spool, piece.partition, kind, records, compared.create, spared, memory, draft)
-        if kind is Kind.LOCATION:
-            compared = replace(compared, update=joined(compared.update, held, corrections))
         _append_unchanged(spool, kind, records, compared.create, compared.update)
+        if kind is Kind.LOCATION:
+            undecided = _undecided(judged, identity, piece, shorter(compared.update, held))
+            update = _spool_shorter(spool, compared.update, undecided, records, draft)
+            compared = replace(compared, update=update)
         draft.add(
             kind,
             KindPlan(
@@ -248,11 +276,9 @@ def _plan_piece(
             _append(spool, phase_table(phase), part)
             draft.grow(phase, piece.partition, part)
         if kind is Kind.LOCATION:
-            for changed, by_update in ((compared.create, False), (compared.update, True)):
-                draft.wanted.append(claims(changed).with_columns(pl.lit(by_update).alias("by_update")))
-            source = (pl.col("row") // SOURCE_SIZE).alias("source")
-            new_keys = pl.col("meter_point_keys").alias("new_keys")
-            draft.updated.append(compared.update.select(*KEY, new_keys, source))
+            draft.want(compared.create, by_update=False)
+            draft.want(compared.update, by_update=True)
+            draft.update(compared.update)
         users.append(records["user_id"])
     draft.users += pl.concat(users).n_unique()
 
@@ -299,6 +325,92 @@ def _plan_handovers(
     return moved, reported
 
 
+# ------------------------------------------------------------------ what stays though it is not named
+def _undecided(judged: Judged, identity: Identity, piece: Piece, short: pl.DataFrame) -> pl.DataFrame:
+    """Those of `shorter` locations for which the rows of this run do not speak wholly: they may keep what they hold.
+
+    Corrections bring what was missing. `guarded` are locations that rows which were set aside may mean.
+    """
+    if short.is_empty():
+        return short
+    told = told_by(_set_aside(judged.spool, piece, short), identity)
+    of_correction = (pl.col("row") // SOURCE_SIZE).is_in(sorted(judged.corrections))
+    guarded = are_meant(short, told) if not judged.unplaced else pl.lit(value=True)
+    marked = short.with_columns(guarded=guarded).filter(pl.col("guarded") | of_correction)
+    if marked.is_empty():
+        return marked
+    return marked.with_columns(is_same=pl.col("guarded") & say_the_same(marked, told, identity))
+
+
+def _set_aside(spool: RowSpool, piece: Piece, short: pl.DataFrame) -> pl.DataFrame:
+    """Rows in quarantine of the customers of some locations, by their own fault or by a conflict."""
+    in_conflict = _in_conflict(piece)
+    if "refers" in in_conflict.columns:
+        in_conflict = in_conflict.filter(pl.col("refers").is_null())
+    parts = [frame for frame in (spool.read(SET_ASIDE, piece.partition), in_conflict) if frame.height]
+    if not parts:
+        return pl.DataFrame()
+    said = ("user", "user_id", ID_KEY, "place", "meter_point")
+    rows = pl.concat(
+        [frame.select(name for name in said if name in frame.columns) for frame in parts], how="diagonal"
+    )
+    return rows.with_columns(wire_user(rows).alias("user_id")).join(short, on="user_id", how="semi")
+
+
+def _spool_shorter(
+    spool: RowSpool, update: pl.DataFrame, undecided: pl.DataFrame, records: pl.DataFrame, draft: _Draft
+) -> pl.DataFrame:
+    """Put aside what is not decided yet; returns the other updates."""
+    if undecided.is_empty():
+        return update
+    draft.named.append(claims(undecided))
+    draft.asked.append(undecided.select(*KEY, pl.col("others").alias("key")).explode("key"))
+    columns = [*PLAN_SCHEMA.names(), "others", "guarded", "is_same", "row_count"]
+    counted = undecided.join(records.select(*KEY, "row_count"), on=KEY, how="left", maintain_order="left")
+    _append(spool, SHORTER, counted.select(columns))
+    return update.join(undecided, on=KEY, how="anti", maintain_order="left")
+
+
+def _plan_shorter(spool: RowSpool, holdings: Holdings, draft: _Draft) -> None:
+    """Decide what locations keep that they do not name, now that it is known what others claim."""
+    if not draft.asked:
+        return
+    asked = pl.concat(draft.asked)
+    claimed = [frame.select("key", *KEY) for frame in (*draft.wanted, *draft.named)]
+    claimed += _held_by_unchanged(spool, holdings, asked)
+    given = claimed_by_others(asked, pl.concat(claimed))
+    for partition in range(spool.partitions):
+        undecided = _read(spool, SHORTER, partition)
+        if undecided is None:
+            continue
+        decided = with_kept(undecided, given)
+        draft.kept += int(decided.filter("guarded")["kept"].list.len().sum())
+        same, changed = decided.filter("is_same"), decided.filter(~pl.col("is_same"))
+        if same.height:
+            told = same.select(pl.lit(Kind.LOCATION.value).alias("kind"), "id", "row", "row_count", "bucket")
+            spool.append(UNCHANGED, told)
+        update = joined(changed.select(*PLAN_SCHEMA.names(), "kept"))
+        _append(spool, phase_table(Phase.UPDATE_LOCATIONS), update)
+        draft.grow(Phase.UPDATE_LOCATIONS, partition, update)
+        draft.add(Kind.LOCATION, KindPlan(update=update.height, unchanged=same.height))
+        draft.want(changed, by_update=True)
+        draft.update(update)
+    spool.drop(SHORTER)
+
+
+def _held_by_unchanged(spool: RowSpool, holdings: Holdings, asked: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Which locations that stay as they are hold any of these meter points, and are named by good rows."""
+    for partition in range(spool.partitions):
+        held = holdings(Kind.LOCATION.value, buckets_of(partition, spool.partitions))
+        if held is None:
+            continue
+        also = claims(held).join(asked, on="key", how="semi").join(asked, on=["key", *KEY], how="anti")
+        same = spool.read(UNCHANGED, partition) if also.height else pl.DataFrame()
+        if same.height:
+            named = same.filter(pl.col("kind").cast(pl.String) == Kind.LOCATION.value)
+            yield also.join(named, on="id", how="semi")
+
+
 # ------------------------------------------------------------------ what vanished
 _NO_USERS = pl.DataFrame(schema={"user_id": pl.String})
 
@@ -307,11 +419,16 @@ def _spared(spool: RowSpool, piece: Piece) -> pl.DataFrame:
     """Customers named by rows that are in quarantine: they are not missing, we only know nothing good of them."""
     judged = spool.read(SPARED, piece.partition)
     users = [judged.select("user_id")] if judged.width else []
-    set_aside = piece.folded.violations.filter(pl.col("severity") == "quarantine")["row"]
-    if set_aside.len():
-        named = piece.rows.filter(pl.col("row").is_in(set_aside.implode()))
-        users.append(named.select(wire_user(named).alias("user_id")))
+    in_conflict = _in_conflict(piece)
+    if in_conflict.height:
+        users.append(in_conflict.select(wire_user(in_conflict).alias("user_id")))
     return pl.concat(users).unique() if users else _NO_USERS
+
+
+def _in_conflict(piece: Piece) -> pl.DataFrame:
+    """The rows of a piece that other rows put into quarantine."""
+    rows = piece.folded.violations.filter(pl.col("severity") == "quarantine")["row"]
+    return piece.rows.filter(pl.col("row").is_in(rows.implode())) if rows.len() else piece.rows.clear()
 
 
 def _append_marked(spool: RowSpool, table: str, kind: Kind, records: pl.DataFrame) -> None:

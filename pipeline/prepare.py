@@ -86,6 +86,8 @@ class Judged:
     notes: list[str] = field(default_factory=list)
     blind: int = 0
     """Rows of full exports that may name any customer: unreadable, or with a customer number that is none."""
+    unplaced: int = 0
+    """Such rows of any export that defines locations: they may name any location."""
 
     def take_folded(self, rows: pl.DataFrame, folded: Folded) -> None:
         """Add what is known only when all rows of a customer are together."""
@@ -253,10 +255,12 @@ def _take(
     verdict = judge(canonical.rows, rulebook)
     alarms.observe(canonical.rows, verdict)
     tally.quarantined += verdict.quarantined.len()
-    if profile.export.kind == "full":
-        judged.blind += lost + spare(
-            judged.spool, canonical.rows, verdict.quarantined, verdict.violations, identity
-        )
+    shape = judged.shapes[source]
+    nameless = lost + spare(
+        judged.spool, canonical.rows, verdict.quarantined, verdict.violations, shape, identity
+    )
+    judged.blind += nameless if profile.export.kind == "full" else 0
+    judged.unplaced += nameless if shape.defines else 0
     _count_rules(tally, verdict.violations)
     judged.violations.append(_with_masked_ids(verdict.violations, canonical.rows))
     judged.gauge.add_rows(canonical.rows, verdict.violations)

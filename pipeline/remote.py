@@ -29,7 +29,7 @@ from pipeline.delivery.calls import (
 from pipeline.delivery.classifier import Expectation, Ruling
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.wire import Exchange, Wire
-from pipeline.holdings import HOLDING_COLUMNS, KEY, RELEASED
+from pipeline.holdings import HOLDING_COLUMNS, JOINED, KEY, RELEASED
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import bucket, user_key
 from pipeline.ports import World
@@ -308,11 +308,10 @@ def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
 
 
 def _without_let_go(differs: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-    """Without locations that gave up a meter point: of them the ledger knows what they may still hold, no more."""
-    if not (differs["digest"] == RELEASED).any():
+    """Without locations that gave up a meter point, or kept some: of them is known what they may hold, no more."""
+    is_loose = (pl.col("digest") == RELEASED) | pl.col("digest").str.starts_with(JOINED)
+    if not differs.select(is_loose.any()).item():
         return differs
     there = found.select(*KEY, pl.col("meter_point_keys").alias("there"))
-    as_told = (pl.col("digest") == RELEASED) & (
-        pl.col("there").list.set_difference("meter_point_keys").list.len() == 0
-    )
+    as_told = is_loose & (pl.col("there").list.set_difference("meter_point_keys").list.len() == 0)
     return differs.join(there, on=KEY, how="left", maintain_order="left").filter(~as_told).drop("there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from pipeline.holdings import JOINED
 from pipeline.remote import drift
 
 
@@ -33,3 +34,11 @@ def test_missing_different_and_unexpected_are_told_apart() -> None:
     found = drift(page(("a", "1"), ("b", "1")), page(("b", "2"), ("c", "1")))
     told = [one["id"].to_list() for one in (found.missing, found.different, found.unexpected, found.doubled)]
     assert [["a"], ["b"], ["c"], []] == told
+
+
+def test_of_a_location_that_kept_meter_points_only_what_it_may_have_is_known() -> None:
+    keys = pl.Series("meter_point_keys", [[1, 2], [1, 2]], pl.List(pl.UInt64))
+    believed = page(("a", f"{JOINED}1"), ("b", f"{JOINED}1")).with_columns(keys)
+    there = pl.Series("meter_point_keys", [[1, 2], [1, 3]], pl.List(pl.UInt64))
+    found = drift(believed, page(("a", "2"), ("b", "2")).with_columns(there))
+    assert ["b"] == found.different["id"].to_list()

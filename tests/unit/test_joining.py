@@ -1,4 +1,4 @@
-"""What a correction brings to a location joins what the location holds."""
+"""What is brought to a location joins what the location holds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import orjson
 import polars as pl
 
 from pipeline.delivery.answers import HeldLocation, held_location
-from pipeline.joining import JOINED, has_joined, joined, joined_body, joins
+from pipeline.holdings import JOINED
+from pipeline.joining import has_joined, joined, joined_body, joins
 from pipeline.plan import PLAN_SCHEMA
-
-CORRECTION = 1 << 40
 
 
 def keys_of(points):
@@ -25,39 +24,28 @@ def record(body, keys, digest=f"{JOINED}d"):
     return {"body": orjson.dumps(body).decode(), "meter_point_keys": keys, "digest": digest}
 
 
-def update(keys, row=CORRECTION):
-    line = {"user_id": "u", "id": "l", "digest": "d", "meter_point_keys": keys, "row": row, "body": "{}"}
+def update(keys):
+    line = {"user_id": "u", "id": "l", "digest": "d", "meter_point_keys": keys, "body": "{}"}
     blank = dict.fromkeys(PLAN_SCHEMA.names())
     return pl.DataFrame([blank | line], schema=PLAN_SCHEMA)
 
 
-def page(keys):
-    return pl.DataFrame(
-        {"user_id": ["u"], "id": ["l"], "meter_point_keys": [keys]},
-        schema={"user_id": pl.String, "id": pl.String, "meter_point_keys": pl.List(pl.UInt64)},
-    )
+def joined_with(keys, kept):
+    line = update(keys).with_columns(pl.Series("kept", [kept], pl.List(pl.UInt64)))
+    return joined(line).row(0, named=True)
 
 
-def test_a_correction_keeps_the_keys_that_are_held():
-    made = joined(update([2]), page([1]), {1}).row(0, named=True)
-    assert (f"{JOINED}d", [1, 2]) == (made["digest"], made["meter_point_keys"])
+def test_what_stays_is_among_the_keys():
+    made = joined_with([2], [3, 1])
+    assert (f"{JOINED}d", [1, 2, 3]) == (made["digest"], made["meter_point_keys"])
     assert joins(made)
+    assert PLAN_SCHEMA.names() == list(made)
 
 
-def test_an_export_that_is_no_correction_replaces():
-    plain = update([2], row=5)
-    assert plain.equals(joined(plain, page([1]), {1}))
-
-
-def test_a_correction_of_the_same_meter_point_replaces():
-    plain = update([1])
-    assert plain.equals(joined(plain, page([1]), {1}))
-
-
-def test_what_nothing_is_held_of_is_left_alone():
-    plain = update([2])
-    assert plain.equals(joined(plain, None, {1}))
-    assert plain.equals(joined(plain, page([1]).clear(), {1}))
+def test_where_nothing_stays_the_update_replaces():
+    made = joined_with([2], [])
+    assert ("d", [2]) == (made["digest"], made["meter_point_keys"])
+    assert not joins(made)
 
 
 def test_the_body_says_its_own_and_keeps_the_rest():
