@@ -281,6 +281,8 @@ _WAITS: Final = {
 def _drift_lines(summary: Summary) -> Iterator[str]:
     """What reading back showed: how much was read, what differs, where all of it is listed."""
     told = summary.extra
+    if told.get("users_without_address"):
+        yield f"left alone  {told['users_without_address']:,} users whose ids do not fit into an address"
     if "users_read" not in told or "drift" not in told:
         return
     yield f"read back   {told['users_read']:,} users, {told['users_differing']:,} of them differ"

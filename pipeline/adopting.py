@@ -25,6 +25,7 @@ from pipeline.remote import Remote
 from pipeline.session import ADOPTING, Session, open_session
 from schemas.ledger import ADOPTED, BUCKETS
 from schemas.outcomes import Kind
+from schemas.rules.keys import is_safe_in_a_url
 from schemas.summary import Summary
 
 
@@ -68,7 +69,7 @@ async def adopt(order: Order, ports: Ports) -> Summary:
             await session.give_up(run_id)
         remote = Remote(session.wire(), session.identity(), order.profiles[0].name if order.profiles else "")
         progress = await session.durable(_take_up, session, order, remote)
-        listed = await _listed(session, remote)
+        listed, unaddressed = await _listed(session, remote)
         left = await session.durable(_left, session.ledger, listed)
         read = listed.height - left.height
         for users in left.iter_slices(READ_AT_ONCE):
@@ -88,6 +89,7 @@ async def adopt(order: Order, ports: Ports) -> Summary:
             plans_given_up=plans,
             starts=progress.starts,
             users_read=left.height,
+            users_without_address=unaddressed,
         )
 
 
@@ -108,8 +110,11 @@ def _take_up(session: Session, order: Order, remote: Remote) -> Progress:
     return fresh
 
 
-async def _listed(session: Session, remote: Remote) -> pl.DataFrame:
-    """`user_id` and `bucket` of every user, bucket by bucket: so each page of the ledger is written few times."""
+async def _listed(session: Session, remote: Remote) -> tuple[pl.DataFrame, int]:
+    """`user_id` and `bucket` of every user, bucket by bucket: so each page of the ledger is written few times.
+
+    And how many of somebody else's there are that cannot be asked for: their ids do not fit into an address.
+    """
     pages = [pl.Series("user_id", [], pl.String)]
     read = 0
     async for users in remote.users():
@@ -117,8 +122,10 @@ async def _listed(session: Session, remote: Remote) -> pl.DataFrame:
         read += len(users)
         session.ports.world.notice(Notice("list", read, None, "users"))
         session.raise_if_stopping()
-    placed = pl.concat(pages).to_frame().with_columns(bucket(user_key(pl.col("user_id"))).alias("bucket"))
-    return placed.sort("bucket", "user_id")
+    named = pl.concat(pages).to_frame()
+    reachable = named.filter(is_safe_in_a_url("user_id", of_users=True))
+    placed = reachable.with_columns(bucket(user_key(pl.col("user_id"))).alias("bucket"))
+    return placed.sort("bucket", "user_id"), named.height - reachable.height
 
 
 def _left(ledger: LedgerBook, listed: pl.DataFrame) -> pl.DataFrame:

@@ -31,6 +31,7 @@ from schemas.errors import ApiUnavailable
 from schemas.ledger import BUCKETS, State
 from schemas.masking import masked_id
 from schemas.outcomes import Exit, Kind
+from schemas.rules.keys import is_safe_in_a_url
 from schemas.summary import Summary
 
 READ_AT_ONCE = 200
@@ -173,7 +174,12 @@ async def _read_the_list(session: Session, remote: Remote, progress: Progress) -
     if twice:
         twice &= (await _listed(session, remote, known))[1]
     reader = Reader(remote.ask, lambda _points: [])
-    there = [user for user in sorted(unknown) if await _is_there(session, reader, user)]
+    strangers = pl.DataFrame({"user_id": sorted(unknown)}, schema={"user_id": pl.String})
+    asked = strangers.select(
+        "user_id", is_safe_in_a_url("user_id", of_users=True).alias("can_be")
+    ).iter_rows()
+    # Whose id does not fit into an address is of somebody else; the list must do.
+    there = [user for user, can_be in asked if not can_be or await _is_there(session, reader, user)]
     progress.listed = True
     lines = [("unexpected", user) for user in there] + [("doubled", user) for user in sorted(twice)]
     fresh = _lines("user", pl.DataFrame(lines, schema={"drift": pl.String, "id": pl.String}, orient="row"))

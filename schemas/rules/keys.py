@@ -69,15 +69,18 @@ def _is_plain_key(name: str) -> Good:
     return good
 
 
+def is_safe_in_a_url(name: str, *, of_users: bool) -> pl.Expr:
+    """Whether ids in a column of texts can stand as one segment of an address; Boolean."""
+    column = pl.col(name)
+    safe = ~column.str.contains(rf"^\.{{0,2}}$|[/\\%?#{CONTROLS}]") & (column.str.len_bytes() <= LONGEST_ID)
+    return safe & ~column.is_in(list(RESERVED_USERS)) if of_users else safe
+
+
 def _is_safe_in_a_url(name: str) -> Good:
     def good(subject: Subject) -> pl.Expr | None:
         if not subject.has(name) or not subject.as_is:
             return None
-        column = pl.col(name)
-        safe = ~column.str.contains(rf"^\.{{1,2}}$|[/\\%?#{CONTROLS}]") & (
-            column.str.len_bytes() <= LONGEST_ID
-        )
-        return safe & ~column.is_in(list(RESERVED_USERS)) if name == "user" else safe
+        return is_safe_in_a_url(name, of_users=name == "user")
 
     return good
 

@@ -170,3 +170,17 @@ def test_a_user_that_only_the_list_shows_and_nobody_could_read_is_not_called_une
     api.set_faults(None)
     told = meterfeed("reconcile", "--users", "all", "--json").document
     assert (10, {"unexpected": 1}) == (told["exit_code"], told["drift_by_kind"])
+
+
+def test_somebody_elses_user_whose_id_fits_into_no_address_stops_nobody(
+    meterfeed: Any,
+    api: Sandbox,
+    write: Any,  # noqa: F811
+) -> None:
+    meterfeed("sync", *write("a.csv", portfolio(5)), "--json", **settings_for(api))
+    for stranger in ("a/b", "..", "50 %"):
+        by_hand(api, "POST", "/users", {"userId": stranger})
+    told = meterfeed("reconcile", "--users", "all", "--json").document
+    assert (10, {"unexpected": 3}) == (told["exit_code"], told["drift_by_kind"])
+    told = meterfeed("adopt", "--json").document
+    assert (0, 3, 5) == (told["exit_code"], told["users_without_address"], told["adopted"]["user"])
