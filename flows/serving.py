@@ -12,7 +12,8 @@ import importlib
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ParameterTypeError
+from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.flows import Flow
 from prefect.runner import Runner
 from prefect.schedules import Cron
@@ -53,6 +54,38 @@ def require_server() -> None:
             "PREFECT_API_URL is not set: schedules need a Prefect server of their own.",
             cure="Run `prefect server start`, and export PREFECT_API_URL=http://127.0.0.1:4200/api.",
         )
+
+
+@asynccontextmanager
+async def reaching_server() -> AsyncIterator[None]:
+    """Ask after the server when something fails: Prefect says only what its client, or one of its own, ran into.
+
+    Raises:
+        SettingsError: PREFECT_API_URL names no server that answers us.
+    """
+    try:
+        yield
+    except Exception as error:
+        async with get_client() as client:
+            trouble = await client.api_healthcheck()
+        if trouble is not None and not isinstance(trouble, PrefectHTTPStatusError):
+            raise SettingsError(
+                "The Prefect server cannot be reached.", cure="Is it running? PREFECT_API_URL says where."
+            ) from error
+        if trouble is not None or _is_shut_out(error):
+            raise SettingsError(
+                "What PREFECT_API_URL names does not answer as a Prefect server does.",
+                cure="Does it end with /api? A server with a password needs PREFECT_API_AUTH_STRING or "
+                "PREFECT_API_KEY.",
+            ) from error
+        raise
+
+
+def _is_shut_out(error: Exception) -> bool:
+    """Whether the server wants a password; or it is another program, which has a page for everybody."""
+    if isinstance(error, PrefectHTTPStatusError):
+        return error.response.status_code in (401, 403)
+    return isinstance(error, json.JSONDecodeError)
 
 
 def flow_of(name: str) -> Flow[..., Any]:
@@ -99,16 +132,17 @@ async def register_automations(settings: Settings) -> list[str]:
     """Make what is in data/automations.json hold on the server; the names of what does.
 
     The webhook's automation needs an address; without one it is left out.
+
+    Raises:
+        SettingsError: the server does not answer.
     """
-    async with get_client() as client:
+    documents = json.loads(AUTOMATIONS.read_text(encoding="utf-8"))
+    async with reaching_server():
         webhook = await _webhook(settings)
-        wanted = [
-            core
-            for document in json.loads(AUTOMATIONS.read_text(encoding="utf-8"))
-            if (core := automation_of(document, webhook)) is not None
-        ]
-        for core in wanted:
-            await _put(client, core)
+        wanted = [core for each in documents if (core := automation_of(each, webhook)) is not None]
+        async with get_client() as client:
+            for core in wanted:
+                await _put(client, core)
     return [core.name for core in wanted]
 
 
@@ -148,7 +182,15 @@ async def serve(schedules: Sequence[Schedule], stop: asyncio.Event, *, limit: in
         schedules: the timetable.
         stop: set by the first Ctrl-C or SIGTERM.
         limit: runs at the same time, over all schedules.
+
+    Raises:
+        SettingsError: the server does not answer.
     """
+    async with reaching_server():
+        await _serve(schedules, stop, limit)
+
+
+async def _serve(schedules: Sequence[Schedule], stop: asyncio.Event, limit: int) -> None:
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     runner = Runner(name="meterfeed", pause_on_shutdown=False, limit=limit)
     for schedule in schedules:

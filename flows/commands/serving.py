@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +15,8 @@ from schemas.outcomes import Exit
 from schemas.summary import Summary
 
 DEFAULT: Final = Path("data/schedules.toml")
+BLOCK_NAME: Final = re.compile("[a-z0-9-]+")
+"""Names that Prefect gives to blocks; it would refuse another one only after it was asked."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,13 +41,19 @@ def serve(
     save_account: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Store the credentials of this environment in Prefect as a block, and stop."
+            metavar="NAME",
+            help="Store the credentials of this environment in Prefect as a block, and stop. Lowercase letters, "
+            "digits and dashes.",
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=64, help="Runs at the same time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Run the flows on their schedules until Ctrl-C; needs a Prefect server (PREFECT_API_URL)."""
+    if save_account is not None and not BLOCK_NAME.fullmatch(save_account):
+        raise typer.BadParameter(
+            "--save-account takes lowercase letters, digits and dashes, such as nordkraft"
+        )
 
     async def work(session: Session) -> Summary:
         if save_account is not None:
@@ -78,10 +87,12 @@ async def _serve(session: Session, file: Path, *, check: bool, limit: int) -> Su
 
 
 async def _save(session: Session, name: str) -> Summary:
-    from flows import blocks, serving
+    from flows import blocks, logs, serving
 
+    logs.configure(session.settings.data_dir, alone=True)  # as in `_serve`
     serving.require_server()
-    await blocks.save_account(name, session.settings)
+    async with serving.reaching_server():
+        await blocks.save_account(name, session.settings)
     return _told(session, "The account is stored as a block.", account=name)
 
 
