@@ -263,7 +263,7 @@ def _take(
     judged.unplaced += nameless if shape.defines else 0
     _count_rules(tally, verdict.violations)
     judged.violations.append(_with_masked_ids(verdict.violations, canonical.rows))
-    judged.gauge.add_rows(canonical.rows, verdict.violations)
+    judged.gauge.add_rows(canonical.rows, verdict.violations, dropped=verdict.dropped)
     spool_rows(judged.spool, verdict.valid_rows, judged.shapes[source], identity)
 
 

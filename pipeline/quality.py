@@ -134,6 +134,7 @@ class QualityGauge:
         self._rows = 0
         self._quarantined = 0
         self._without_coordinates = 0
+        self._nowhere_quarantined = 0
         self._check_digits = 0
         self._columns: dict[str, _Column] = {}
         self._rules: dict[tuple[str, str], _Rule] = {}
@@ -145,13 +146,19 @@ class QualityGauge:
         self._customers_counted = False
 
     # ------------------------------------------------------------------ gathering
-    def add_rows(self, rows: pl.DataFrame, violations: pl.DataFrame) -> None:
-        """Measure a batch of canonical rows with the violations judged in it (`row, rule, severity`)."""
+    def add_rows(
+        self, rows: pl.DataFrame, violations: pl.DataFrame, *, dropped: pl.Series | None = None
+    ) -> None:
+        """Measure a batch of canonical rows with the violations judged in it (`row, rule, severity`).
+
+        Args:
+            dropped: tokens of rows that go on without their coordinates; default: none does.
+        """
         broken = _once(violations)
         self._rows += rows.height
         self._measure_columns(rows)
         self._measure_check_digits(rows, broken)
-        self._measure_areas(rows, broken)
+        self._measure_areas(rows, broken, dropped)
         self._count_rules(broken, rows)
 
     def add_unreadable(self, source: int, unreadable: pl.DataFrame) -> None:
@@ -174,10 +181,14 @@ class QualityGauge:
         """Count violations found later, between batches (conflicts), in rows that were measured.
 
         Args:
-            rows: the rows they are about, as they are spooled; without them, examples show file and line only.
+            rows: the rows they are about, as they are spooled; without them, examples show file and line only, and
+                the map does not move rows to quarantine.
             before: the violations of the same rows that were counted earlier (`row, rule, severity`).
         """
-        self._count_rules(_once(violations), rows, None if before is None else _once(before))
+        broken = _once(violations)
+        earlier = _once(broken.clear() if before is None else before)
+        self._count_rules(broken, rows, earlier)
+        self._quarantine_areas(_now_quarantined(broken, earlier), rows)
 
     def add_customers(self, rows: pl.DataFrame) -> None:
         """Count the customers of one partition: good rows, all rows of a customer in the same partition.
@@ -210,6 +221,7 @@ class QualityGauge:
         self._rows += other._rows
         self._quarantined += other._quarantined
         self._without_coordinates += other._without_coordinates
+        self._nowhere_quarantined += other._nowhere_quarantined
         self._check_digits += other._check_digits
         for name, column in other._columns.items():
             self._columns.setdefault(name, _Column()).merge(column)
@@ -255,25 +267,26 @@ class QualityGauge:
             filled, misshapen = filled.filter(has_one), misshapen.filter(has_one)
         self._check_digits += filled.height - misshapen.height
 
-    def _measure_areas(self, rows: pl.DataFrame, broken: pl.DataFrame) -> None:
-        if not {"latitude", "longitude"} <= set(rows.columns):
-            self._without_coordinates += rows.height
-            return
+    def _measure_areas(self, rows: pl.DataFrame, broken: pl.DataFrame, dropped: pl.Series | None) -> None:
         bad = broken.filter(severity=QUARANTINE)["row"].unique()
-        degrees = pl.col("latitude").is_between(-90, 90) & pl.col("longitude").is_between(-180, 180)
-        placed = rows.select("row", "latitude", "longitude").filter(degrees)
-        self._without_coordinates += rows.height - placed.height
-        areas = (
-            placed.select(
-                (pl.col("latitude") / BIN_LATITUDE).floor().cast(pl.Int32),
-                (pl.col("longitude") / BIN_LONGITUDE).floor().cast(pl.Int32),
-                pl.col("row").is_in(bad.implode()).alias("quarantined"),
-            )
-            .group_by("latitude", "longitude", "quarantined")
-            .len()
-        )
-        for latitude, longitude, quarantined, count in areas.iter_rows():
+        keep = rows if dropped is None or dropped.is_empty() else rows.filter(_is_none_of(dropped))
+        placed, areas = _areas(keep, bad)
+        self._without_coordinates += rows.height - placed
+        self._nowhere_quarantined += bad.len()
+        for latitude, longitude, quarantined, count in areas:
             self._areas[latitude, longitude, quarantined] += count
+            self._nowhere_quarantined -= count if quarantined else 0
+
+    def _quarantine_areas(self, bad: pl.DataFrame, rows: pl.DataFrame | None) -> None:
+        """Rows that were on the map as good ones are in quarantine now."""
+        self._nowhere_quarantined += bad.height
+        if rows is None or bad.is_empty():
+            return
+        placed, areas = _areas(rows.join(bad, on="row", how="semi"), bad["row"])
+        self._nowhere_quarantined -= placed
+        for latitude, longitude, _, count in areas:
+            self._areas[latitude, longitude, False] -= count
+            self._areas[latitude, longitude, True] += count
 
     def _count_rules(
         self, broken: pl.DataFrame, rows: pl.DataFrame | None, before: pl.DataFrame | None = None
@@ -453,7 +466,13 @@ class QualityGauge:
             MapArea(latitude * BIN_LATITUDE, longitude * BIN_LONGITUDE, good, quarantined)
             for (latitude, longitude), (good, quarantined) in sorted(largest[:AREAS_KEPT])
         )
-        return MapFigure(areas=areas, hidden=hidden, without=self._without_coordinates)
+        placed = sum(rows for (*_, quarantined), rows in self._areas.items() if quarantined)
+        return MapFigure(
+            areas=areas,
+            hidden=hidden,
+            without=self._without_coordinates,
+            quarantined=placed + self._nowhere_quarantined,
+        )
 
     def _customer_figures(self) -> CustomerFigures | None:
         if not self._customers_counted:
@@ -467,6 +486,24 @@ class QualityGauge:
         )
 
 
+def _areas(rows: pl.DataFrame, bad: pl.Series) -> tuple[int, Iterable[tuple[Any, ...]]]:
+    """How many rows are somewhere, and how many in each square of the map, good and bad apart."""
+    if not {"latitude", "longitude"} <= set(rows.columns):
+        return 0, ()
+    degrees = pl.col("latitude").is_between(-90, 90) & pl.col("longitude").is_between(-180, 180)
+    placed = rows.select("row", "latitude", "longitude").filter(degrees)
+    areas = (
+        placed.select(
+            (pl.col("latitude") / BIN_LATITUDE).floor().cast(pl.Int32),
+            (pl.col("longitude") / BIN_LONGITUDE).floor().cast(pl.Int32),
+            pl.col("row").is_in(bad.implode()).alias("quarantined"),
+        )
+        .group_by("latitude", "longitude", "quarantined")
+        .len()
+    )
+    return placed.height, areas.iter_rows()
+
+
 def _once(violations: pl.DataFrame) -> pl.DataFrame:
     """Each row and rule once, as text."""
     return violations.select("row", pl.col("rule", "severity").cast(pl.String)).unique()
@@ -476,6 +513,10 @@ def _now_quarantined(broken: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame
     """`row` of those that break a rule of severity quarantine and broke none before."""
     bad = [found.filter(severity=QUARANTINE).select("row") for found in (broken, before)]
     return bad[0].unique().join(bad[1], on="row", how="anti")
+
+
+def _is_none_of(tokens: pl.Series) -> pl.Expr:
+    return ~pl.col("row").is_in(tokens.implode())
 
 
 def _text_of(name: str, rows: pl.DataFrame) -> str | None:

@@ -113,11 +113,18 @@ class MapArea:
 
 @dataclass(frozen=True, slots=True)
 class MapFigure:
-    """Where the rows lie. `hidden` rows are in areas too thin to show, `without` have no coordinates."""
+    """Where the rows lie.
+
+    Attributes:
+        hidden: rows in areas too thin to show.
+        without: rows that have no coordinates, or go on without them.
+        quarantined: rows in quarantine, shown, hidden or without; None in figures of earlier versions.
+    """
 
     areas: tuple[MapArea, ...]
     hidden: int
     without: int
+    quarantined: int | None = None
     latitude_step: float = BIN_LATITUDE
     longitude_step: float = BIN_LONGITUDE
 

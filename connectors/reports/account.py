@@ -84,7 +84,22 @@ def _check_quality(summary: Summary, quality: QualityFigures) -> None:
     areas = quality.map.areas
     placed = sum(area.good + area.quarantined for area in areas) + quality.map.hidden + quality.map.without
     _must_equal("the rows of the map", placed, "the rows measured", quality.rows)
+    if quality.map.quarantined is not None:
+        _check_map(quality)
     for figure in quality.rules:
         counted = summary.warnings if figure.severity == "warn" else summary.violations
         expected = counted.get(figure.rule, 0)
         _must_equal(f"the rows breaking {figure.rule}", figure.rows, "its violations", expected)
+
+
+def _check_map(quality: QualityFigures) -> None:
+    """Areas too thin to show, and rows that lie nowhere, may be missing of either; none may be there too often."""
+    counted = quality.map.quarantined or 0
+    _must_equal("the rows of the map in quarantine", counted, "those measured", quality.quarantined)
+    shown = {
+        "good": (sum(area.good for area in quality.map.areas), quality.rows - counted),
+        "quarantined": (sum(area.quarantined for area in quality.map.areas), counted),
+    }
+    for what, (rows, all_rows) in shown.items():
+        if rows > all_rows:
+            raise AccountError(f"the {what} rows shown on the map {rows} are more than there are, {all_rows}")

@@ -223,6 +223,16 @@ def test_an_export_without_coordinates_has_an_empty_map():
     assert (figure.areas, figure.without) == ((), 3)
 
 
+def test_rows_whose_coordinates_are_dropped_are_nowhere_good_or_not():
+    gauge = QualityGauge(["kunder.csv"])
+    dropped = pl.Series([2, 3, 4], dtype=pl.UInt64)
+    gauge.add_rows(canonical(12), broken((2, PAIRS, "warn"), (3, FORM)), dropped=dropped)
+    gauge.add_violations(broken((4, METER_POINT_OWNER)), canonical(12, latitude=[None] * 12))
+    figure = gauge.figures().map
+    assert [(9, 0)] == [(area.good, area.quarantined) for area in figure.areas]
+    assert (0, 3, 2) == (figure.hidden, figure.without, figure.quarantined)
+
+
 # ------------------------------------------------------------------ customers
 AREAS = {
     "1": "POLYGON((15.9 79.5, 16 79.5, 16 79.6, 15.9 79.6, 15.9 79.5))",
@@ -288,7 +298,8 @@ def test_batches_and_their_order_do_not_matter(cuts, order):
 @given(seed=st.integers(0, 2**32))
 def test_rules_that_are_broken_later_count_as_if_all_had_been_known_at_once(seed):
     """Single rows, then rows of one customer, then rows of all: each time of rows that broke other rules before."""
-    chance, rows = random.Random(seed), canonical(30)
+    chance = random.Random(seed)
+    rows = canonical(30, latitude=[chance.choice([60.2, 60.2, 63.4, 95.0, None]) for _ in range(30)])
     warned, between, late = (
         [(row, rule, "warn") for row in range(2, 32) for rule in names if chance.random() < 0.3]
         for names in ((PAIRS, CHECK_DIGIT, "b"), (METER_POINT_OWNER, "a", "z"), (USER_SPELLING,))
@@ -304,7 +315,7 @@ def test_rules_that_are_broken_later_count_as_if_all_had_been_known_at_once(seed
     gauge.add_violations(broken(*between), rows, before=before(warned, between))
     gauge.add_violations(broken(*late), rows, before=before(warned, between, late))
     at_once, bit_by_bit = measured(rows, broken(*warned, *between, *late)), gauge.figures()
-    for figure in ("rows", "quarantined", "rules", "together", "rules_per_row"):
+    for figure in ("rows", "quarantined", "rules", "together", "rules_per_row", "map"):
         assert getattr(at_once, figure) == getattr(bit_by_bit, figure), figure
 
 

@@ -104,6 +104,27 @@ def test_a_warning_over_all_customers_joins_what_a_row_broke_in_the_fold(run):
     assert [2, 2, 0] == [share.rows for share in figures.rules_per_row]
 
 
+def test_rows_that_are_quarantined_between_rows_are_so_on_the_map_too(run):
+    judged = run(
+        [row(number, gsrn(number % 5)) for number in range(10)] + [row(number) for number in range(20, 26)]
+    )
+    figure = judged.gauge.figures().map
+    assert 10 == judged.tally.quarantined == figure.quarantined
+    assert [(6, 10, 0, 0)] == [
+        (area.good, area.quarantined, figure.hidden, figure.without) for area in figure.areas
+    ]
+
+
+def test_rows_in_conflict_whose_coordinates_were_dropped_are_in_quarantine_nowhere(run):
+    at_sea = [row(number, gsrn(number % 5), "40.25131;10.75131") for number in range(10)]
+    judged = run(
+        at_sea + [row(number) for number in range(20, 26)], more='[coordinates]\non_violation = "drop"\n'
+    )
+    figure = judged.gauge.figures().map
+    assert 10 == judged.tally.quarantined == figure.quarantined == figure.without
+    assert [(6, 0)] == [(area.good, area.quarantined) for area in figure.areas]
+
+
 def test_what_rows_broke_is_found_over_batches_of_many_rules():
     chance = random.Random(5)
     lines = sorted((row, rule) for row in range(900) for rule in "abc" if chance.random() < 0.4)

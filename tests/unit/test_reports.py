@@ -142,6 +142,17 @@ def test_reasons_that_do_not_add_up_are_refused(tmp_path):
         ("quarantined", 160, "quarantined"),
         ("unreadable", (), "unreadable"),
         ("map", MapFigure((), 0, 11_814), "rows of the map"),
+        ("map", MapFigure((), 0, 11_815, quarantined=160), "rows of the map in quarantine"),
+        (
+            "map",
+            MapFigure((MapArea(60, 10, 11_655, 160),), 0, 0, quarantined=161),
+            "good rows shown on the map",
+        ),
+        (
+            "map",
+            MapFigure((MapArea(60, 10, 11_653, 162),), 0, 0, quarantined=161),
+            "quarantined rows shown on the map",
+        ),
         ("rules", (RuleFigure("coordinates_come_in_pairs", "quarantine", 31),), "coordinates_come_in_pairs"),
     ],
 )
