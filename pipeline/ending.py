@@ -51,6 +51,9 @@ METER_POINTS_LOST = (
     "a location was exported, export all of it."
 )
 
+MAY_GO = "Some records were held back and may go now. Run `meterfeed resume`."
+"""The verdict on a run in which nothing is in doubt or unsent but for records whose turn has come since."""
+
 SECONDS_PER_REQUEST = 0.05
 """For the forecast of a plan, before anything was measured."""
 PACE = "pace"
@@ -230,9 +233,15 @@ async def applied(
     else:
         shelf.drop_table("outcomes")  # what an earlier start wrote is not true any more
     found = account.exits(summary.rows, records.values()) | account.removal_exits(removals) | _of(trouble)
-    if session.ports.stopping() and await session.durable(session.leaves_open, run, summary):
-        found.add(session.ports.interruption())  # a run that had come to its end was not interrupted
+    is_open = await session.durable(session.leaves_open, run, summary)
+    only_waits = is_open and not found & {Exit.IN_DOUBT, Exit.UNAVAILABLE}
+    if only_waits:
+        found.add(Exit.UNAVAILABLE)  # a run that has to be resumed is not done
+    if is_open and session.ports.stopping():
+        found.add(session.ports.interruption())  # one that had come to its end was not interrupted
     summary = _ended(summary, found, trouble, session.ports.world)
+    if only_waits and summary.exit_code == Exit.UNAVAILABLE:
+        summary = replace(summary, verdict=MAY_GO)
     quality = QualityFigures.from_json(kept["quality"]) if kept.get("quality") else None
     return _written(summary, shelf, details, quality=quality)
 

@@ -154,6 +154,19 @@ def test_nothing_is_wrong_with_a_whole_command_without_a_bug(tmp_path: Path) -> 
     assert {"user", "location", "resource"} == {target[0] for target in evidence.expected.changes}
 
 
+def test_a_run_that_may_go_on_and_says_it_is_done_is_seen(tmp_path: Path) -> None:
+    evidence = lived(calm(), tmp_path)
+    last = evidence.lives[-1]
+    last.states = {"acknowledged": 1, retailer.WAITING: 1}
+    found = []
+    for last.exit_code in (0, 10, 12, 15):
+        found.append("I13" in broken(evidence))
+    last.states |= {"in_doubt": 1}  # that is what is to be told of it: the others wait for it
+    for last.exit_code in (12, 15):
+        found.append("I13" in broken(evidence))
+    assert [True, True, True, False, False, True] == found
+
+
 def compares(change: Callable[[Kind, Compared, pl.DataFrame], Compared]) -> Callable[..., Compared]:
     """The planner's comparison with a bug in it."""
     honest = planning.compare

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.ledger.store import read_ledger
+from pipeline.delivery.sender import Sender
+from pipeline.ending import MAY_GO
 from pipeline.session import Session
 from pipeline.sharing import send_plan
 from sandbox.server import Sandbox
 from schemas.errors import ApiUnavailable
+from tests.campaign.retailer import WAITING, states_of
 from tests.integration.test_cli_left_behind import NO_LOCATIONS, Retailer, retailer
-from tests.integration.test_cli_settle import mutating, portfolio, row
+from tests.integration.test_cli_settle import location_of, mutating, portfolio, row
 from tests.integration.test_vanished import by_hand
 
 __all__ = ["retailer"]
@@ -120,6 +123,32 @@ def test_a_run_that_is_not_settled_is_told_as_it_ended(retailer: Retailer, api: 
     assert 15 == retailer.run("sync", *retailer.export("a.csv", portfolio(5)))["exit_code"]
     again = retailer.run("resume")
     assert (15, "ApiUnavailable") == (again["exit_code"], again["error"]["kind"])
+
+
+# ------------------------------------------------------------------ what waits
+def test_a_run_that_may_send_what_it_held_back_is_not_done(retailer: Retailer, api: Sandbox) -> None:
+    """A meter point passes on; who is to get it waits, and its lane was through when it was let go after all."""
+
+    async def through(*_: Any) -> AsyncIterator[Any]:
+        for job in ():
+            yield job
+
+    retailer.run("sync", *retailer.export("a.csv", portfolio(12)))
+    api.set_faults({"fault": [{"kind": "dropped", "on": "PATCH /users/{userId}/locations/{locationId}"}]})
+    moved = [*portfolio(11), row(900, 900, 11)]
+    assert 12 == retailer.run("sync", *retailer.export("b.csv", moved))["exit_code"]
+    api.set_faults("none")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Sender, "_freed", through)
+        waits = retailer.run("resume")
+    held_back = waits["records"]["location"]
+    assert (1, 0, 0) == (held_back["blocked"], held_back["in_doubt"], held_back["not_sent"])
+    assert (15, MAY_GO, None) == (waits["exit_code"], waits["verdict"], waits["error"])
+    assert ("sending", 15) == states(retailer)[0]
+    assert 1 == states_of(f"sqlite:///{retailer.runs}/ledger.sqlite", waits["run_id"])[WAITING]
+    assert 0 == retailer.run("resume")["exit_code"]
+    assert ("settled", 0) == states(retailer)[0]
+    assert (13, True) == (len(api.state()["locations"]), bool(location_of(api, 11)))
 
 
 # ------------------------------------------------------------------ what was sent before
