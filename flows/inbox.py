@@ -1,25 +1,28 @@
 """New files in a folder or under a bucket prefix, each picked up once.
 
 What was picked up is known by content (SHA-256) and remembered by the ledger alone: a file may be renamed, delivered
-twice or left lying, and a lost Prefect server forgets nothing. A file that did not come to its end is new still.
+twice or left lying, and a lost Prefect server forgets nothing. A file that did not come to its end is new still: the
+newest run that began to send it decides, and one that was given up only where a newer full export took its place.
 After `adopt` every file is: what it brought may not be there any more.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from connectors.exports import fingerprint
 from connectors.exports.places import LocalPlace, Place, find_places
-from connectors.ledger.store import read_ledger
+from connectors.ledger.store import Ledger, read_ledger
 from flows.settings import Settings
 from schemas.errors import ExportError, SettingsError
-from schemas.ledger import ADOPTED
+from schemas.ledger import ADOPTED, RunRow
 
-PICKED_UP: Final = ("settled", "superseded")
-"""States of a run whose files are done with: loaded, or overtaken by a newer full export."""
+BEGAN: Final = ("settled", "sending", "superseded")
+"""States of a run that began to send what its files say."""
 
 STILL_SECONDS: Final = 30.0
 """A file on a disk that was changed more recently may still be growing; the next run takes it."""
@@ -78,8 +81,30 @@ def _picked_up(settings: Settings) -> set[str]:
     ledger = read_ledger(settings.ledger.get_secret_value())
     if ledger is None:
         return set()
-    done = [run for state in PICKED_UP for run in ledger.runs(state=state, brief=True)]
-    if not done:
-        return set()
     adopted = int(ledger.recall(ADOPTED) or 0)
-    return {source.sha256 for run in done if run.run_seq > adopted for source in ledger.sources(run.run_seq)}
+    began = [run for run in ledger.runs(brief=True) if run.state in BEGAN and run.run_seq > adopted]
+    newest: dict[str, RunRow] = {}
+    for run in began:
+        for source in ledger.sources(run.run_seq):
+            newest.setdefault(source.sha256, run)
+    return {
+        content
+        for content, run in newest.items()
+        if run.state == "settled" or (run.state == "superseded" and _is_overtaken(ledger, run, began))
+    }
+
+
+def _is_overtaken(ledger: Ledger, run: RunRow, began: Sequence[RunRow]) -> bool:
+    """Whether a full export that speaks for all profiles of a run began to send after it."""
+    return any(
+        later.run_seq > run.run_seq
+        and set(run.profiles.split("+")) <= set(later.profiles.split("+"))
+        and _is_full(ledger, later)
+        for later in began
+    )
+
+
+def _is_full(ledger: Ledger, run: RunRow) -> bool:
+    [whole] = ledger.runs(run_seq=run.run_seq)
+    kept = json.loads(whole.plan or "{}")
+    return bool(kept.get("so_far", {}).get("export_kind") == "full")

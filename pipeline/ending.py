@@ -388,6 +388,7 @@ def put_aside(
         "quality": quality.to_json(),
         "limits": limits,
         "guards": [_plain(check) for check in checks],
+        "replaces": session.replaces,
     }
     session.ledger.change_run(run.run_seq, plan=json.dumps(kept), plan_digest=plan.digest, state="planned")
     return summary, details, quality

@@ -52,12 +52,16 @@ async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: 
 async def refuse_before_its_turn(session: Session, run: RunRow) -> None:
     """A plan waits until what an earlier run of its profiles has left is sent: what a delta says is said nowhere else.
 
+    It does not wait for a run that it replaces.
+
     Raises:
         GuardError: an earlier run is not finished.
     """
     if run.state != PLANNED:
         return
-    if unfinished := await session.unfinished(profiles=run.profiles):
+    replaced = await session.durable(session.replaced_by, run)
+    unfinished = [one for one in await session.unfinished(profiles=run.profiles) if one not in replaced]
+    if unfinished:
         raise GuardError(
             f"The earlier run {unfinished[0]} is not finished; a newer plan is carried out only after it.",
             guard="order",

@@ -74,6 +74,7 @@ async def plan(order: Order, ports: Ports) -> Summary:
     async with open_session(order, ports) as session:
         opened, job = _open(order, ports)
         await session.settle_the_past(only_if_needed=True)
+        session.replaces = await _said_whole_again(session, job, opened)
         run, shelf = await session.begin(order.command, job, opened)
         with shelf, _gone_with_an_error(shelf):
             start = begun(order.command, order.environment, run.run_id, opened, ports.world)
@@ -264,25 +265,30 @@ def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardC
     return row_guards(judged.tally.counts(), limits, history=history, full=kind_of(opened) == "full")
 
 
+async def _said_whole_again(session: Session, job: Job, opened: Opened) -> list[str]:
+    """Unfinished runs that full exports take the place of: those that speak for none but their profiles."""
+    if not all(profile.export.kind == "full" for _, profile in opened):
+        return []
+    runs = [await session.run_of(name) for name in await session.unfinished(profiles=job.profiles)]
+    return [run.run_id for run in runs if set(run.profiles.split("+")) <= set(job.profiles.split("+"))]
+
+
 async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
     """Finish what an older run of these profiles has not sent; a full export takes its place instead.
 
     What a delta said is said nowhere else, so it may not be given up; and it must not be sent after a newer one. One
-    that a guard stopped while it was sent waits for a person: a schedule that comes by is none.
+    that a guard stopped while it was sent waits for a person: a schedule that comes by is none. Nothing is given up
+    here: whoever takes the place of another does so when it begins to send, and until then may be stopped or killed.
     """
-    all_full = all(profile.export.kind == "full" for _, profile in opened)
+    session.replaces = await _said_whole_again(session, job, opened)
     for run_id in await session.unfinished(profiles=job.profiles):
-        earlier = await session.run_of(run_id)
-        if all_full and set(earlier.profiles.split("+")) <= set(job.profiles.split("+")):
-            await session.give_up(run_id)
+        if run_id in session.replaces:
             continue
-        try:
-            trouble = await _go_on_with(session, run_id, said_again=earlier.job_digest == job.digest)
-        except GuardError as error:
-            if error.guard != "stale" or earlier.job_digest != job.digest:
-                raise
-            await session.give_up(run_id)  # this very job says all of it again
+        said_again = (await session.run_of(run_id)).job_digest == job.digest
+        if said_again and await _cannot_go_on(session, run_id):
+            session.replaces.append(run_id)
             continue
+        trouble = await _go_on_with(session, run_id)
         if await session.unfinished(run_id):
             session.raise_if_stopping()
             trouble = trouble or ApiUnavailable(
@@ -295,11 +301,22 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
             raise trouble
 
 
-async def _go_on_with(session: Session, run_id: str, *, said_again: bool) -> MeterfeedError | None:
-    """Send what a run has not sent; what stopped it, now or before, is returned.
+async def _cannot_go_on(session: Session, run_id: str) -> bool:
+    """Whether the spool of a run is lost, or its plan is stale."""
+    try:
+        run, shelf, made, _ = await session.take_up(run_id)
+        with shelf:
+            shelf.spool()
+            await refuse_what_is_held(session, run, made, shelf)
+    except GuardError as error:
+        return error.guard == "stale"
+    except StorageError:
+        return True
+    return False
 
-    Args:
-        said_again: the job that waits for it says all of it again: is its spool lost, it is given up.
+
+async def _go_on_with(session: Session, run_id: str) -> MeterfeedError | None:
+    """Send what a run has not sent; what stopped it, now or before, is returned.
 
     Raises:
         GuardError: its plan is stale.
@@ -309,10 +326,7 @@ async def _go_on_with(session: Session, run_id: str, *, said_again: bool) -> Met
         try:
             shelf.spool()
         except StorageError as lost:
-            if not said_again:
-                return lost
-            await session.give_up(run_id)
-            return None
+            return lost
         await refuse_what_is_held(session, run, made, shelf)
         if (guarded := session.guard_that_stopped(run)) is not None:
             return guarded

@@ -79,6 +79,8 @@ class Session:
     """What was found at the sign-in, which holds for every run of the session."""
     notes: list[str] = field(default_factory=list)
     """What was found for the run of the moment; like its stages, no business of the next one."""
+    replaces: list[str] = field(default_factory=list)
+    """Unfinished runs whose place the run of today takes, from the moment it begins to send; kept with its plan."""
 
     # ------------------------------------------------------------ keys
     def identity(self, like: Identity | None = None, *, with_users: bool = False) -> Identity:
@@ -208,13 +210,16 @@ class Session:
 
     async def give_up(self, run_id: str) -> None:
         """Something newer says all that an older run has not sent, and takes its place; its spool goes too."""
+        await self.durable(self._supersede, run_id)
+        self._drop_spool(run_id)
 
-        def supersede() -> None:
-            [run] = self.ledger.runs(run_id=run_id)
+    def _supersede(self, run_id: str) -> None:
+        [run] = self.ledger.runs(run_id=run_id, brief=True)
+        if run.state == SENDING:
             self.ledger.supersede(run.run_seq)
             self.ledger.change_run(run.run_seq, state=SUPERSEDED)
 
-        await self.durable(supersede)
+    def _drop_spool(self, run_id: str) -> None:
         with self.ports.shelf.open(run_id) as shelf:
             shelf.drop_spool()
 
@@ -372,17 +377,29 @@ class Session:
 
     # ------------------------------------------------------------ sending
     async def begin_sending(self, run: RunRow) -> None:
-        """From here on the run must be finished, not planned again.
+        """From here on the run must be finished, not planned again; the runs it replaces need not be any more.
 
-        What an interrupted `adopt` has read may not hold after it, whichever run it is: that one begins anew.
+        Both in one commit: at no moment does nobody have to say what they have not sent. What an interrupted `adopt`
+        has read may not hold after it, whichever run it is: that one begins anew.
         """
 
-        def begin() -> None:
+        def begin() -> list[str]:
+            replaced = self.replaced_by(run)
+            for older in replaced:
+                self._supersede(older)
             self.ledger.change_run(run.run_seq, state=SENDING)
             if self.ledger.recall(ADOPTING):
                 self.ledger.remember({ADOPTING: ""})
+            return replaced
 
-        await self.durable(begin)
+        for older in await self.durable(begin):
+            self._drop_spool(older)
+
+    def replaced_by(self, run: RunRow) -> list[str]:
+        """Runs whose place this one takes when it begins to send: it says all that they have not sent."""
+        [now] = self.ledger.runs(run_seq=run.run_seq)
+        names: list[str] = json.loads(now.plan or "{}").get("replaces", [])
+        return names
 
     async def send(self, run: RunRow, plan: Plan, shelf: RunShelf, *, lane: int = 0) -> MeterfeedError | None:
         """Deliver a plan, or one lane of it, from wherever it stands; what stopped it is returned, not raised."""

@@ -226,11 +226,11 @@ def test_a_run_that_is_not_given_up_for_a_newer_one_is_seen(
 ) -> None:
     assert [] == violations(lived(calm(faults=DEAF), tmp_path / "well"))
 
-    async def keep(self: Session, run_id: str) -> None:
+    def keep(self: Session, run_id: str) -> None:
         [run] = self.ledger.runs(run_id=run_id)
         self.ledger.change_run(run.run_seq, state="superseded")
 
-    monkeypatch.setattr(Session, "give_up", keep)
+    monkeypatch.setattr(Session, "_supersede", keep)
     assert "I3" in broken(lived(calm(faults=DEAF), tmp_path / "ill"))
 
 

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -36,23 +38,22 @@ def names(waiting):
     return [url.rsplit("/", 1)[-1] for url in waiting.new]
 
 
-def remember(settings, content, state):
-    import hashlib
-
+def remember(settings, content, state, *, kind="full", profiles="nordkraft"):
     with open_ledger(
         settings.ledger.get_secret_value(), identity=Identity("tenant", "https://api", "key"), now=0.0
     ) as ledger:
         run = ledger.begin_run(
             command="sync",
             environment="sandbox",
-            profiles="nordkraft",
+            profiles=profiles,
             job_digest="0" * 32,
             stamp="20260101",
             now=0.0,
         )
         digest = hashlib.sha256(content).hexdigest()
         ledger.note_sources(run.run_seq, [SourceRow(0, "x.csv", digest, len(content), 1)])
-        ledger.change_run(run.run_seq, state=state)
+        kept = json.dumps({"so_far": {"export_kind": kind}})
+        ledger.change_run(run.run_seq, state=state, plan=kept)
 
 
 def test_a_file_dated_in_the_future_is_not_taken_for_one_that_grows(inbox, settings):
@@ -89,7 +90,7 @@ def test_markers_and_unfinished_names_are_no_files(inbox, settings):
     ("state", "new"),
     [
         ("settled", []),
-        ("superseded", []),
+        ("superseded", ["a.csv"]),  # nobody else says what it has not sent
         ("sending", ["a.csv"]),
         ("planned", ["a.csv"]),
         ("stopped", ["a.csv"]),
@@ -99,6 +100,35 @@ def test_a_file_is_new_until_its_run_is_done_with_it(inbox, settings, state, new
     deliver(inbox, "a.csv", b"content")
     remember(settings, b"content", state)
     assert names(look_into(str(inbox), settings)) == new
+
+
+@pytest.mark.parametrize(
+    ("later", "new"),
+    [
+        ({"state": "settled"}, []),
+        ({"state": "sending"}, []),
+        ({"state": "superseded"}, []),
+        ({"state": "sending", "profiles": "nordkraft+sorkraft"}, []),
+        ({"state": "planned"}, ["a.csv"]),
+        ({"state": "stopped"}, ["a.csv"]),
+        ({"state": "settled", "kind": "delta"}, ["a.csv"]),
+        ({"state": "settled", "profiles": "sorkraft"}, ["a.csv"]),
+    ],
+)
+def test_a_file_that_was_given_up_is_done_when_a_full_export_sends_in_its_place(inbox, settings, later, new):
+    deliver(inbox, "a.csv", b"content")
+    remember(settings, b"content", "superseded")
+    remember(settings, b"newer", **later)
+    assert new == names(look_into(str(inbox), settings))
+
+
+@pytest.mark.parametrize("earlier", ["superseded", "settled"])
+@pytest.mark.parametrize(("state", "new"), [("sending", ["a.csv"]), ("settled", [])])
+def test_of_several_runs_of_a_file_the_newest_that_sends_decides(inbox, settings, earlier, state, new):
+    deliver(inbox, "a.csv", b"content")
+    remember(settings, b"content", earlier)
+    remember(settings, b"content", state)
+    assert new == names(look_into(str(inbox), settings))
 
 
 def test_after_adopt_a_file_is_new_again_until_it_is_loaded_once_more(inbox, settings):
