@@ -172,6 +172,8 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(sqlite_url, ledger, tmp_path)
         ("mysql://h/db", "must be an SQLAlchemy URL of sqlite or postgresql"),
         ("postgresql://u:secret@h/db", "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD"),
         ("postgresql://u@h:abc/db", "is not an SQLAlchemy URL"),
+        ("postgresql://u:p@ss@h/db", "holds an @ too many: in a password it must be percent-encoded, as %40"),
+        ("sqlite://ledger.sqlite", "names no file: sqlite:/// and its path"),
         (
             "postgresql://u@h/db?password=secret",
             "must not hold a password: put it into ~/.pgpass, or set PGPASSWORD",
