@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline import account
 from pipeline.guards import first_tripped, tightest
+from pipeline.keeping import KEPT
 from pipeline.order import Opened
 from pipeline.phases import COUNTED, MANNERS, NAMED_BY_NO_ROW, TOLD, Phase
 from pipeline.plan import LOST, Plan
@@ -53,6 +54,11 @@ METER_POINTS_LOST = (
 
 MAY_GO = "Some records were held back and may go now. Run `meterfeed resume`."
 """The verdict on a run in which nothing is in doubt or unsent but for records whose turn has come since."""
+
+METER_POINTS_KEPT = (
+    "{count} would leave a location and may be named by rows that are in quarantine or cannot be read: what was there "
+    "stays there. Mend the rows, or have the export delivered again."
+)
 
 SECONDS_PER_REQUEST = 0.05
 """For the forecast of a plan, before anything was measured."""
@@ -483,9 +489,11 @@ def _test_area_notes(environment: str, quality: QualityFigures) -> list[str]:
 
 
 def _lost_notes(plan: Plan) -> list[str]:
-    """What to say when meter points leave their location and nobody gets them."""
-    lost = plan.facts.get(LOST, 0)
-    return [METER_POINTS_LOST.format(count=f"{lost:,} meter point{'s' if lost > 1 else ''}")] if lost else []
+    """What to say when meter points leave their location and nobody gets them, or stay and nobody names them."""
+    told = ((plan.facts.get(LOST, 0), METER_POINTS_LOST), (plan.facts.get(KEPT, 0), METER_POINTS_KEPT))
+    return [
+        text.format(count=f"{count:,} meter point{'s' if count > 1 else ''}") for count, text in told if count
+    ]
 
 
 def _reasons(judged: Judged) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import settings_for
-from tests.integration.test_cli_settle import gsrn, location_of, portfolio, write
+from tests.integration.test_cli_settle import gsrn, location_of, mutating, portfolio, row, write
 
 __all__ = ["write"]
 
@@ -170,6 +170,31 @@ def test_a_corrected_meter_joins_the_good_ones_of_its_location(meterfeed, api, w
     assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
     assert sorted([gsrn(3), gsrn(900)]) == sorted(location_of(api, 3)["meterPointIds"])
     assert 61.51234 == location_of(api, 3)["coordinates"]["latitude"]
+
+
+def test_a_row_in_quarantine_takes_no_meter_point_away(meterfeed, api, write):
+    """Its location is what it was, however often the row is broken; what its good row says anew joins it."""
+    second = f"K0003;A0003;Husholdning;{gsrn(900)};61,51234;9,61234;Aktiv\n"
+    broken, moved = second.replace("61,5", "961,5"), [*portfolio(3), row(3, 3, 3, "61,60000")]
+    both = sorted([gsrn(3), gsrn(900)])
+    rest = portfolio(GOOD)[4:]
+    meterfeed("sync", *write("a.csv", [*portfolio(GOOD), second]), "--json", **settings_for(api))
+    before = mutating(api)
+    done = meterfeed("sync", *write("b.csv", [*portfolio(GOOD), broken]), "--json").document
+    assert (10, GOOD, before) == (
+        done["exit_code"],
+        done["records"]["location"]["unchanged"],
+        mutating(api),
+    )
+    assert [note for note in done["notes"] if note.startswith("1 meter point would leave a location and may")]
+    done = meterfeed("sync", *write("c.csv", [*moved, *rest, broken]), "--json").document
+    assert (1, both) == (
+        done["records"]["location"]["updated"],
+        sorted(location_of(api, 3)["meterPointIds"]),
+    )
+    assert 61.6 == location_of(api, 3)["coordinates"]["latitude"]
+    done = meterfeed("sync", *write("d.csv", [*moved, *rest]), "--json").document
+    assert (0, [gsrn(3)]) == (done["exit_code"], location_of(api, 3)["meterPointIds"])
 
 
 def test_everything_a_run_writes_is_ours_alone_whatever_the_umask(meterfeed, api, write, tmp_path):
