@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from pipeline.row_token import SOURCE_BITS
 from schemas.coordinates import numbers
 from schemas.errors import ProfileError
 from schemas.meter_points import BLANKS, HIDDEN, SCHEMES, MeterPointScheme
-from schemas.profile import GEOGRAPHIC, LOCATION_TYPES, RESOURCE_TYPES, Profile
+from schemas.profile import GEOGRAPHIC, LOCATION_TYPES, RESOURCE_TYPES, VEHICLE, Profile
 
 UNDOINGS: Final[Mapping[str, tuple[str, str]]] = {
     "zero-width": (f"[{HIDDEN}]", ""),
@@ -33,7 +33,7 @@ UNDOINGS: Final[Mapping[str, tuple[str, str]]] = {
 """The closed list, in the order of undoing: pattern and what is put in its place."""
 
 PROTECTED: Final = "protected"
-"""Rows whose protection flag took away their coordinates, or themselves; counted beside the undoings."""
+"""Rows from which a protection flag took their coordinates, or themselves; counted beside the undoings."""
 
 OTHER_VALUES: Final = "*"
 """In `[values.*]`: every word that is not listed."""
@@ -58,26 +58,34 @@ class Canonical:
             received), that the profile maps.
         filtered: rows left out: outside `[keep]`, of another carrier, or protected and skipped.
         normalised: undoing to rows in which it was taken; `protected` to rows that were.
+        flagged: the rows a flag protects, whatever else they are, with all they say: so what is forbidden is known
+            of their siblings, too (`pipeline/protection.py`).
     """
 
     rows: pl.DataFrame
     filtered: int
     normalised: Mapping[str, int]
+    flagged: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 def to_canonical(raw_rows: pl.DataFrame, profile: Profile, source: int) -> Canonical:
     """Canonical rows of `raw_rows` (`RawBatch.rows`: String columns and `source_line`), in their order."""
     counts: Counter[str] = Counter()
     kept = raw_rows.filter(_is_kept(raw_rows, profile)) if profile.keep else raw_rows
-    scheme = SCHEMES[profile.meter_point.scheme] if profile.meter_point.scheme else None
-    if scheme is not None and "meter_point" in kept.columns:
-        meter_points, undone = normalised(kept["meter_point"], scheme, profile.meter_point.normalise)
-        counts.update(undone)
-        kept = kept.with_columns(meter_points)
-        kept = _of_carrier(kept, scheme, profile.meter_point.carrier)
-    if "protected" in kept.columns:
-        kept, protected = _protect(kept, profile)
-        counts[PROTECTED] = protected
+    kept, undone = _undone(kept, profile)
+    counts.update(undone)
+    kept = _of_carrier(kept, profile)
+    rows, flagged = _renamed(kept, profile, source), pl.DataFrame()
+    if "protected" in raw_rows.columns:
+        is_flagged = _is_flagged(kept, profile)
+        counts[PROTECTED] = int(is_flagged.sum())
+        rows = _protect(rows, is_flagged, profile)
+        all_flagged, _ = _undone(raw_rows.filter(_is_flagged(raw_rows, profile)), profile)
+        flagged = _renamed(all_flagged, profile, source) if all_flagged.height else flagged
+    return Canonical(rows, raw_rows.height - rows.height, +counts, flagged)
+
+
+def _renamed(kept: pl.DataFrame, profile: Profile, source: int) -> pl.DataFrame:
     rows = kept.select(
         (pl.col("source_line").cast(pl.UInt64) + (source << SOURCE_BITS)).alias("row"),
         *(name for name in _PASSED_ON if name in kept.columns),
@@ -85,7 +93,7 @@ def to_canonical(raw_rows: pl.DataFrame, profile: Profile, source: int) -> Canon
         *_words(kept, profile),
         *_numbers(kept, profile),
     )
-    return Canonical(_in_degrees(rows, profile), raw_rows.height - rows.height, +counts)
+    return _in_degrees(rows, profile)
 
 
 # ------------------------------------------------------------------ which rows
@@ -97,36 +105,54 @@ def _is_kept(raw_rows: pl.DataFrame, profile: Profile) -> pl.Expr:
     )
 
 
-def _of_carrier(rows: pl.DataFrame, scheme: MeterPointScheme, carrier: str | None) -> pl.DataFrame:
+def _of_carrier(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
     """Without the points of the other carrier, where the scheme can tell."""
-    if carrier is None or not scheme.gas:
+    scheme, carrier = _scheme(profile), profile.meter_point.carrier
+    if scheme is None or carrier is None or not scheme.gas or "meter_point" not in rows.columns:
         return rows
     is_gas = scheme.is_gas(scheme.form.well_formed(pl.col("meter_point"))).fill_null(value=carrier == "gas")
     return rows.filter(is_gas if carrier == "gas" else ~is_gas)
 
 
-def _protect(rows: pl.DataFrame, profile: Profile) -> tuple[pl.DataFrame, int]:
-    """Rows without what their protection flag forbids, and how many had one.
+# ------------------------------------------------------------------ protected addresses
+def _is_flagged(rows: pl.DataFrame, profile: Profile) -> pl.Series:
+    return rows["protected"].is_in(list(profile.protect.values)).fill_null(value=False)
+
+
+def _protect(rows: pl.DataFrame, is_flagged: pl.Series, profile: Profile) -> pl.DataFrame:
+    """Canonical rows without what their own flag forbids.
 
     A protected row that only its coordinates could place is left out altogether.
     """
-    is_protected = rows["protected"].is_in(list(profile.protect.values)).fill_null(value=False)
-    count = int(is_protected.sum())
-    if not count:
-        return rows, 0
+    if not is_flagged.any():
+        return rows
     if profile.protect.action == "skip":
-        return rows.filter(~is_protected), count
-    pair = [name for name in ("latitude", "longitude") if name in rows.columns]
+        return rows.filter(~is_flagged)
+    pair = [name for name in rows.columns if name.removesuffix("_raw") in ("latitude", "longitude")]
     if not pair:
-        return rows, count
-    was_placed = pl.any_horizontal(pl.col(pair).is_not_null())
-    place = pl.col("meter_point") if "meter_point" in rows.columns else pl.lit(None)
-    rows = rows.filter(~(is_protected & was_placed & place.is_null()))
-    still = rows["protected"].is_in(list(profile.protect.values)).fill_null(value=False)
-    return rows.with_columns(pl.when(~still).then(pl.col(pair))), count
+        return rows
+    was_placed = pl.any_horizontal(pl.col(name).is_not_null() for name in pair if name.endswith("_raw"))
+    nowhere = pl.col("meter_point").is_null() if "meter_point" in rows.columns else pl.lit(value=True)
+    if "resource_type" in rows.columns:
+        nowhere &= pl.col("resource_type").ne_missing(VEHICLE)  # it hangs on the customer, wherever that is
+    blanked = rows.with_columns(pl.when(~is_flagged).then(pl.col(pair)))
+    return blanked.filter(~(rows.select(was_placed & nowhere).to_series() & is_flagged))
 
 
 # ------------------------------------------------------------------ meter points
+def _scheme(profile: Profile) -> MeterPointScheme | None:
+    return SCHEMES[profile.meter_point.scheme] if profile.meter_point.scheme else None
+
+
+def _undone(rows: pl.DataFrame, profile: Profile) -> tuple[pl.DataFrame, Counter[str]]:
+    """The rows with the undoings of the profile taken, and how often each was."""
+    scheme = _scheme(profile)
+    if scheme is None or "meter_point" not in rows.columns:
+        return rows, Counter()
+    meter_points, undone = normalised(rows["meter_point"], scheme, profile.meter_point.normalise)
+    return rows.with_columns(meter_points), undone
+
+
 def normalised(
     received: pl.Series, scheme: MeterPointScheme, undoings: tuple[str, ...]
 ) -> tuple[pl.Series, Counter[str]]:

@@ -16,6 +16,7 @@ import polars as pl
 from pipeline.delivery.answers import HeldLocation
 from pipeline.delivery.comparing import has_coordinates, held_meter_points, same_location
 from pipeline.holdings import JOINED
+from pipeline.protection import PROTECTED
 
 Record = Mapping[str, Any]
 Keys = Callable[[Sequence[str]], list[int]]
@@ -50,7 +51,7 @@ def joined_body(record: Record, held: HeldLocation, keys_of: Keys) -> str:
         point for point, key in zip(points, keys_of(points), strict=True) if key in known and point not in own
     ]
     content["meterPointIds"] = [*own, *kept]
-    content |= _place_of(held) if "coordinates" not in content else {}
+    content |= _place_of(record, held) if "coordinates" not in content else {}
     if "locationType" not in content and isinstance(held.location_type, str):
         content["locationType"] = held.location_type
     return orjson.dumps(content).decode()
@@ -65,13 +66,13 @@ def has_joined(record: Record, held: HeldLocation, keys_of: Keys) -> bool:
     if not set(keys_of(points)) <= set(record["meter_point_keys"] or ()):
         return False
     content["meterPointIds"] = points
-    content |= _place_of(held) if "coordinates" not in content else {}
+    content |= _place_of(record, held) if "coordinates" not in content else {}
     return same_location(content, held)
 
 
-def _place_of(held: HeldLocation) -> dict[str, Any]:
-    """The position of a held location as a part of a body; nothing where it has none."""
-    if not has_coordinates(held):
+def _place_of(record: Record, held: HeldLocation) -> dict[str, Any]:
+    """The position of a held location as a part of a body; nothing where it has none, or may not have it."""
+    if not has_coordinates(held) or PROTECTED in record["digest"]:
         return {}
     place: Any = held.coordinates
     return {"coordinates": {"latitude": place.latitude, "longitude": place.longitude}}

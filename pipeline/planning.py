@@ -33,6 +33,7 @@ from pipeline.plan import (
 )
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
+from pipeline.protection import still_protected
 from pipeline.records import FOLD_ROWS, Folding, Piece, fold_all
 from pipeline.resemblance import Resemblance
 from pipeline.row_token import SOURCE_SIZE
@@ -187,6 +188,8 @@ def make_plan(
             if over():
                 break
             judged.take_folded(piece.rows, piece.folded)
+            if piece.shielded is not None:
+                judged.take_shielded(piece.shielded)
             alike.add(piece.rows)
             if ID_KEY in piece.rows.columns:
                 draft.former += piece.rows.filter(pl.col(ID_KEY) > 0)["user_id"].n_unique()
@@ -249,6 +252,8 @@ def _plan_piece(
     for kind in Kind:
         records, whole = piece.folded.records[kind], held_by_kind[kind]
         held = whole if whole is None else piece.only(whole)
+        if kind is Kind.LOCATION:
+            records = still_protected(records, held, judged.corrections, identity)
         compared = compare(kind, records, held, full)
         if held is not None and full:
             draft.held += int(held["scope"].is_in(full).sum())
@@ -256,8 +261,13 @@ def _plan_piece(
             compared.vanished.join(spared, on="user_id", how="anti") if spared.height else compared.vanished
         )
         draft.spared += compared.vanished.height - vanished.height
+        if kind is Kind.LOCATION:
+            vanished = vanished.join(piece.folded.only_named, on=KEY, how="anti")
         _append_marked(spool, VANISHED, kind, vanished.select(HOLDING_COLUMNS))
-        _note_named(spool, piece.partition, kind, records, compared.create, spared, memory, draft)
+        named = records.select(KEY)
+        if kind is Kind.LOCATION:
+            named = pl.concat([named, piece.folded.only_named])
+        _note_named(spool, piece.partition, kind, named, compared.create, spared, memory, draft)
         _append_unchanged(spool, kind, records, compared.create, compared.update)
         if kind is Kind.LOCATION:
             undecided = _undecided(judged, identity, piece, shorter(compared.update, held))
@@ -443,7 +453,7 @@ def _note_named(
     spool: RowSpool,
     partition: int,
     kind: Kind,
-    records: pl.DataFrame,
+    named: pl.DataFrame,
     create: pl.DataFrame,
     spared: pl.DataFrame,
     memory: _Memory,
@@ -452,7 +462,7 @@ def _note_named(
     """Take down what was missing and is named again, and what was removed and comes back."""
     evidence, tombstones = memory.evidence[kind], memory.tombstones[kind]
     if evidence is not None:
-        there = evidence.join(records.select(KEY), on=KEY, how="semi")
+        there = evidence.join(named, on=KEY, how="semi")
         if spared.height:
             inside = buckets_of(partition, spool.partitions)
             near = evidence.filter(pl.col("bucket").is_between(inside.start, inside.stop - 1))

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 
 from pipeline.alarms import Alarms
-from pipeline.canonical import to_canonical
+from pipeline.canonical import PROTECTED, to_canonical
 from pipeline.identity import Identity
 from pipeline.intake import spare, spool_rows
 from pipeline.partition import RowShape, partition_count
 from pipeline.ports import Export, Notice, PlanSpool, World
+from pipeline.protection import Shielded, spool_marks
 from pipeline.quality import QualityGauge
 from pipeline.records import Folded
 from pipeline.row_token import SOURCE_SIZE, source_columns
@@ -102,6 +103,12 @@ class Judged:
             before = _about(folded.violations["row"], self.violations)
             self.between.append(_with_masked_ids(folded.violations.sort("row"), rows.sort("row")))
             self.gauge.add_violations(folded.violations, rows, before=before)
+
+    def take_shielded(self, shielded: Shielded) -> None:
+        """Add what the flags of other rows took from rows, or whole rows: they are filtered, as flagged ones are."""
+        self.tally.filtered += shielded.left_out.height
+        self.tally.normalised[PROTECTED] += shielded.beside
+        self.gauge.withdraw(shielded.left_out, shielded.blanked)
 
     def take_late(self, violations: pl.DataFrame) -> None:
         """Add warnings that are known only when all customers have been seen."""
@@ -264,7 +271,9 @@ def _take(
     _count_rules(tally, verdict.violations)
     judged.violations.append(_with_masked_ids(verdict.violations, canonical.rows))
     judged.gauge.add_rows(canonical.rows, verdict.violations, dropped=verdict.dropped)
-    spool_rows(judged.spool, verdict.valid_rows, judged.shapes[source], identity)
+    spool_rows(judged.spool, verdict.valid_rows, shape, identity)
+    skip = profile.protect.action == "skip"
+    spool_marks(judged.spool, canonical.flagged, shape, identity, skip=skip)
 
 
 def _with_masked_ids(violations: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:

@@ -190,6 +190,17 @@ class QualityGauge:
         self._count_rules(broken, rows, earlier)
         self._quarantine_areas(_now_quarantined(broken, earlier), rows)
 
+    def withdraw(self, left_out: pl.DataFrame, blanked: pl.DataFrame) -> None:
+        """Take good rows out of the count, and others off the map: the flag of another row protects their address."""
+        self._rows -= left_out.height
+        for rows in (left_out, blanked):
+            placed, areas = _areas(rows, pl.Series([], dtype=pl.UInt64))
+            for latitude, longitude, quarantined, count in areas:
+                self._areas[latitude, longitude, quarantined] -= count
+                if not self._areas[latitude, longitude, quarantined]:
+                    del self._areas[latitude, longitude, quarantined]
+            self._without_coordinates += placed if rows is blanked else placed - rows.height
+
     def add_customers(self, rows: pl.DataFrame) -> None:
         """Count the customers of one partition: good rows, all rows of a customer in the same partition.
 

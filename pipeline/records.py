@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -34,6 +34,7 @@ from pipeline.identity import ID_KEY, Identity, record_digest
 from pipeline.intake import ROWS
 from pipeline.partition import METER_POINT_KEY, USER_KEY, bucket, user_key, wire_user
 from pipeline.ports import RowSpool
+from pipeline.protection import COVERED, MARKS, PROTECTED, Shielded, shield
 from pipeline.row_token import SOURCE_SIZE
 from schemas.errors import AccountError
 from schemas.outcomes import Kind
@@ -103,6 +104,7 @@ class Folded:
         duplicates: `row` and `first_row`, the row it repeats.
         violations: `row, rule, severity` of the rules between rows.
         counts: the rows by class.
+        only_named: `user_id, id` of locations that rows name without saying what one is made of.
     """
 
     records: dict[Kind, pl.DataFrame]
@@ -110,6 +112,7 @@ class Folded:
     duplicates: pl.DataFrame
     violations: pl.DataFrame
     counts: FoldCounts
+    only_named: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +148,15 @@ def fold(rows: pl.DataFrame, contested_rows: pl.DataFrame, folding: Folding) -> 
     contents = content_violations(mappable, folding.policy)
     rejected = _quarantined(contents)
     echoes = duplicates.join(contents, left_on="first_row", right_on="row")
-    mapped = _without(mappable, rejected)
+    mapped = _with_locates(_without(mappable, rejected))
     duplicates = duplicates.filter(~pl.col("first_row").is_in(rejected.implode()))
     violations = pl.concat([owners, contents, echoes.select(VIOLATIONS.names())])
     counts = FoldCounts(rows.height, _quarantined(violations).len(), duplicates.height, mapped.height)
     counts.check()
     records = {kind: _record(made, kind, folding) for kind, made in _made(mapped, folding.identity)}
     provenance = _provenance(mapped, records, folding.identity)
-    return Folded(records, provenance, duplicates, violations, counts)
+    only_named = _only_named(mapped, folding.identity)
+    return Folded(records, provenance, duplicates, violations, counts, only_named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,7 @@ class Piece:
         keys: the hashes (`user_key`) of its customers; the pieces of a partition share out all there could be, so
             that what is held of a customer who has no rows has its piece, too.
         is_last: of its partition.
+        shielded: what protected addresses took from the rows of the partition; with its last piece only.
     """
 
     partition: int
@@ -170,6 +175,7 @@ class Piece:
     is_last: bool
     rows: pl.DataFrame
     folded: Folded
+    shielded: Shielded | None = None
 
     def only(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The lines of a frame, with `user_id`, that are about customers of this piece."""
@@ -198,21 +204,23 @@ def fold_all(
         StorageError: the spool is damaged.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fold")
-    ahead: deque[tuple[int, range, bool, pl.DataFrame, Future[Folded]]] = deque()
+    ahead: deque[tuple[int, range, Shielded | None, pl.DataFrame, Future[Folded]]] = deque()
 
     def settled() -> Piece:
-        partition, keys, is_last, rows, future = ahead.popleft()
-        return Piece(partition, keys, is_last, rows, future.result())
+        partition, keys, shielded, rows, future = ahead.popleft()
+        return Piece(partition, keys, shielded is not None, rows, future.result(), shielded)
 
     try:
         for partition in range(spool.partitions):
             rows, contested_rows = spool.read(ROWS, partition), spool.read(CONTESTED, partition)
-            pieces = customers_apart(rows, partition, spool.partitions, rows_each)
+            shielded = shield(rows, spool.read(MARKS, partition))
+            pieces = customers_apart(shielded.rows, partition, spool.partitions, rows_each)
+            shielded = replace(shielded, rows=rows.clear())
             del rows
             while pieces:
                 keys, some = pieces.popleft()
                 future = pool.submit(fold, some, _only(contested_rows, some), folding)
-                ahead.append((partition, keys, not pieces, some, future))
+                ahead.append((partition, keys, None if pieces else shielded, some, future))
                 del some, future
                 if len(ahead) > workers:
                     yield settled()
@@ -304,6 +312,27 @@ def _complete(rows: pl.DataFrame) -> pl.DataFrame:
     return complete if complete["defines"].all() else _with_places(complete)
 
 
+def _with_locates(rows: pl.DataFrame) -> pl.DataFrame:
+    """Which rows make a location: `locates`.
+
+    A vehicle hangs on the customer alone. Where nothing but vehicles without meter point and coordinates names a
+    location, there is nothing to make one of: the API would refuse it.
+    """
+    locates = rows.with_columns((pl.col("defines") & pl.col("place").is_not_null()).alias("locates"))
+    says_nothing = pl.all_horizontal(pl.col("meter_point", "latitude").is_null())
+    on_wheels = pl.col("resource_type").eq_missing(VEHICLE)
+    passing = locates.filter(pl.col("locates") & on_wheels & says_nothing).select("user", "place", "row")
+    if passing.is_empty():
+        return locates
+    there = (
+        locates.join(passing, on=["user", "place"], how="semi")
+        .filter("locates")
+        .join(passing, on="row", how="anti")
+    )
+    nowhere = passing.join(there, on=["user", "place"], how="anti")["row"]
+    return locates.with_columns(pl.col("locates") & ~pl.col("row").is_in(nowhere.implode()))
+
+
 def _with_places(rows: pl.DataFrame) -> pl.DataFrame:
     """Where the resources of rows that only refer are: the customer's location with that meter point.
 
@@ -326,7 +355,7 @@ def _made(rows: pl.DataFrame, identity: Identity) -> Iterator[tuple[Kind, pl.Dat
     """Groups of rows with ids and bodies, kind by kind, so that only one of them is in memory at a time."""
     defining = rows if rows["defines"].all() else rows.filter("defines")
     yield Kind.USER, with_user_body(_users(defining))
-    yield Kind.LOCATION, with_location_body(_locations(defining, identity))
+    yield Kind.LOCATION, with_location_body(_locations(rows, identity))
     resources = rows.filter(pl.col("resource").is_not_null())
     on_wheels = pl.col("resource_type").eq_missing(VEHICLE)
     for kind, chosen in ((Kind.RESOURCE, ~on_wheels), (Kind.VEHICLE, on_wheels)):
@@ -339,9 +368,10 @@ def _users(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _locations(rows: pl.DataFrame, identity: Identity) -> pl.DataFrame:
-    located = rows.filter(pl.col("place").is_not_null()) if rows["place"].null_count() else rows
+    located = rows if rows["locates"].all() else rows.filter("locates")
     groups = _Groups.of(located, "user", "place")
-    content = ("location_type", "latitude", "longitude", *_id_key(rows))
+    covered = [COVERED] if COVERED in rows.columns else []
+    content = ("location_type", "latitude", "longitude", *covered, *_id_key(rows))
     locations = groups.first_rows("user", "user_id", USER_KEY, "place", *content)
     for name, lists in (("meter_point", "meter_points"), (METER_POINT_KEY, "meter_point_keys")):
         unique = _sorted_unique(groups.lists(located[name]), located[METER_POINT_KEY])
@@ -435,13 +465,16 @@ def _record(made: pl.DataFrame, kind: Kind, folding: Folding) -> pl.DataFrame:
     """The columns of a record."""
     if kind is not Kind.LOCATION:
         made = made.with_columns(pl.lit([], pl.List(pl.UInt64)).alias("meter_point_keys"))
+    digest = record_digest(folding.identity, kind)
+    if COVERED in made.columns:
+        digest = pl.when(COVERED).then(pl.lit(PROTECTED) + digest).otherwise(digest).alias("digest")
     return made.select(
         pl.lit(kind.value, KindName).alias("kind"),
         "id",
         "user_id",
         "location_id",
         "meter_point_keys",
-        record_digest(folding.identity, kind),
+        digest,
         "body",
         "row",
         pl.col("row_count").cast(pl.UInt32),
@@ -463,7 +496,7 @@ def _provenance(rows: pl.DataFrame, records: dict[Kind, pl.DataFrame], identity:
     user, place, resource = pl.col("user"), pl.col("place"), pl.col("resource")
     parts = {
         Kind.USER: (pl.col("defines"), pl.col("user_id")),
-        Kind.LOCATION: (pl.col("defines") & place.is_not_null(), identity.location_id(user, place)),
+        Kind.LOCATION: (pl.col("locates"), identity.location_id(user, place)),
         Kind.RESOURCE: (is_resource & ~on_wheels, identity.resource_id(user, resource)),
         Kind.VEHICLE: (is_resource & on_wheels, identity.resource_id(user, resource, Kind.VEHICLE)),
     }
@@ -477,8 +510,20 @@ def _provenance(rows: pl.DataFrame, records: dict[Kind, pl.DataFrame], identity:
     return pl.concat(lines) if lines else pl.LazyFrame(schema=PROVENANCE_SCHEMA)
 
 
+def _only_named(rows: pl.DataFrame, identity: Identity) -> pl.DataFrame:
+    """The locations that rows name and none is made of; but not one whose address must not stay where it is held."""
+    named = rows.filter(pl.col("defines") & pl.col("place").is_not_null() & ~pl.col("locates"))
+    named = named.filter(~pl.col(COVERED)) if COVERED in named.columns else named
+    location_id = identity.location_id(pl.col("user"), pl.col("place"))
+    return named.select("user_id", location_id.alias("id")).unique() if named.height else _NO_LOCATIONS
+
+
+_NO_LOCATIONS = pl.DataFrame(schema={"user_id": pl.String, "id": pl.String})
+
+
 def _nothing() -> Folded:
     records = {kind: pl.DataFrame(schema=RECORD_SCHEMA) for kind in Kind}
     duplicates = pl.DataFrame(schema={"row": pl.UInt64, "first_row": pl.UInt64})
     provenance = pl.LazyFrame(schema=PROVENANCE_SCHEMA)
-    return Folded(records, provenance, duplicates, pl.DataFrame(schema=VIOLATIONS), FoldCounts(0, 0, 0, 0))
+    violations, counts = pl.DataFrame(schema=VIOLATIONS), FoldCounts(0, 0, 0, 0)
+    return Folded(records, provenance, duplicates, violations, counts, _NO_LOCATIONS)

@@ -33,6 +33,7 @@ from pipeline.holdings import HOLDING_COLUMNS, JOINED, KEY, RELEASED
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import bucket, user_key
 from pipeline.ports import World
+from pipeline.protection import PROTECTED
 from schemas.errors import ApiUnavailable
 from schemas.exchange import Answer, Call
 from schemas.ledger import MANIFEST_SCHEMA
@@ -298,7 +299,8 @@ def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
     if believed is None:
         return Drift(found.clear(), found.clear(), found, doubled)
     both = believed.join(found.select(*KEY, pl.col("digest").alias("found_digest")), on=KEY, how="inner")
-    differs = both.filter(pl.col("digest") != pl.col("found_digest")).drop("found_digest")
+    said = pl.col("digest").str.strip_prefix(PROTECTED)
+    differs = both.filter(said != pl.col("found_digest")).drop("found_digest")
     return Drift(
         missing=believed.join(found, on=KEY, how="anti"),
         different=_without_let_go(differs, found),

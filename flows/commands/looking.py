@@ -334,7 +334,7 @@ _ENDINGS: Final = {
     "unreadable": "unreadable",
     "mapped": "mapped",
     "judged_only": "good; this run sent nothing",
-    "nothing_recorded": "broke no rule and began no record: a further row of one, a duplicate, or outside [keep]",
+    "nothing_recorded": "broke no rule and began no record: a further row, a duplicate, protected, or outside [keep]",
 }
 _ORDINALS: Final = ("First", "Second", "Third", "Fourth", "Fifth")
 

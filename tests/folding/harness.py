@@ -16,7 +16,8 @@ from pipeline.conflicts import ConflictPolicy, find_conflicts
 from pipeline.identity import Identity
 from pipeline.intake import spool_rows
 from pipeline.partition import RowShape
-from pipeline.records import FOLD_ROWS, Folded, Folding, fold_all
+from pipeline.protection import spool_marks
+from pipeline.records import FOLD_ROWS, Folded, Folding, Piece, fold_all
 from schemas.outcomes import Kind
 
 SCHEMA = {
@@ -36,16 +37,28 @@ QUARANTINE = ConflictPolicy()
 
 @dataclass
 class Source:
-    """Rows of one export: mappings of canonical columns; absent ones are absent from the export."""
+    """Rows of one export: mappings of canonical columns; absent ones are absent from the export.
+
+    Attributes:
+        flagged: what its protected rows say, by line, with what their flag takes away.
+        skip: protected rows are left out.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     shape: RowShape = field(default_factory=RowShape)
+    flagged: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    skip: bool = False
 
     def frame(self, number: int) -> pl.DataFrame:
-        columns = sorted({name for row in self.rows for name in row} | {"user"})
+        return self._frame(number, dict(enumerate(self.rows, start=1)))
+
+    def flagged_frame(self, number: int) -> pl.DataFrame:
+        return self._frame(number, self.flagged)
+
+    def _frame(self, number: int, rows: Mapping[int, Mapping[str, Any]]) -> pl.DataFrame:
+        columns = sorted({name for row in (*self.rows, *self.flagged.values()) for name in row} | {"user"})
         numbered = [
-            {"row": number * SOURCE + line, **dict.fromkeys(columns), **row}
-            for line, row in enumerate(self.rows, start=1)
+            {"row": number * SOURCE + line, **dict.fromkeys(columns), **row} for line, row in rows.items()
         ]
         schema = {name: SCHEMA.get(name, pl.String) for name in ["row", *columns]}
         return pl.DataFrame(numbered, schema=schema)
@@ -55,7 +68,17 @@ class Source:
 class Result:
     """What all partitions made together."""
 
-    folds: list[Folded]
+    pieces: list[Piece]
+
+    @property
+    def folds(self) -> list[Folded]:
+        return [piece.folded for piece in self.pieces]
+
+    def left_out(self) -> set[int]:
+        return {row for each in self.pieces if each.shielded for row in each.shielded.left_out["row"]}
+
+    def beside(self) -> int:
+        return sum(each.shielded.beside for each in self.pieces if each.shielded)
 
     def records(self, kind: Kind) -> pl.DataFrame:
         return pl.concat([folded.records[kind] for folded in self.folds]).sort("user_id", "id")
@@ -98,10 +121,11 @@ def run(
         spool = Spool.create(Path(folder) / "spool", partitions=partitions)
         for number, frame in frames or ((i, source.frame(i)) for i, source in enumerate(sources)):
             spool_rows(spool, frame, sources[number].shape, identity)
+        for number, source in enumerate(sources):
+            marks = source.flagged_frame(number)
+            spool_marks(spool, marks, source.shape, identity, skip=source.skip)
         find_conflicts(spool, policy)
         folding = Folding(identity, policy, scopes=[f"profile-{i}" for i in range(len(sources))])
-        result = Result(
-            [piece.folded for piece in fold_all(spool, folding, workers=workers, rows_each=rows_each)]
-        )
+        result = Result(list(fold_all(spool, folding, workers=workers, rows_each=rows_each)))
         spool.delete()
     return result

@@ -125,6 +125,44 @@ def test_a_resource_hangs_on_its_location_and_a_vehicle_on_its_user() -> None:
     assert result.records(Kind.VEHICLE)["location_id"].item() is None
 
 
+CAR = {"user": "u1", "location": "l1", "resource": "v1", "resource_type": "Vehicle"}
+
+
+def only_named(result: Result) -> list[tuple[str, str]]:
+    return [row for folded in result.folds for row in folded.only_named.rows()]
+
+
+def test_a_location_that_only_a_vehicle_names_is_none() -> None:
+    """A vehicle hangs on its customer; a location without meter point and coordinates is refused."""
+    result = customers(CAR, CAR | {"resource": "v2", "location_type": "Residential"})
+    assert result.bodies(Kind.LOCATION) == []
+    assert result.provenance() == {
+        ("user", "u1", 1),
+        ("user", "u1", 2),
+        ("vehicle", "v1", 1),
+        ("vehicle", "v2", 2),
+    }
+    assert (result.counts(), only_named(result)) == ((2, 0, 0, 2), [("u1", "l1")])
+
+
+def test_a_vehicle_beside_other_rows_of_its_location_is_one_of_its_rows() -> None:
+    other = CAR | {"location": "l2", "resource": "v2"}
+    for beside in (HOME, {"user": "u1", "location": "l1"} | POINT, CAR | {"resource": "v3"} | POINT):
+        result = customers(CAR, other, beside)
+        assert [body["locationId"] for body in result.bodies(Kind.LOCATION)] == ["l1"]
+        assert {row for kind, _, row in result.provenance() if kind == "location"} == {1, 3}
+        assert result.records(Kind.LOCATION)["row_count"].item() == 2
+        assert only_named(result) == [("u1", "l2")]
+
+
+def test_a_vehicle_with_a_meter_point_makes_its_location() -> None:
+    result = customers(CAR | {"meter_point": "mp1"})
+    assert ([["mp1"]], []) == (
+        [body["meterPointIds"] for body in result.bodies(Kind.LOCATION)],
+        only_named(result),
+    )
+
+
 def test_an_export_of_resources_defines_no_users_and_no_locations() -> None:
     row = {"user": "u1", "location": "l1", "resource": "r1", "resource_type": "HVAC"}
     result = run(Source([row], RESOURCES))

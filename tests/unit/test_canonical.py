@@ -116,6 +116,39 @@ def test_protected_rows_that_only_coordinates_place_are_left_out() -> None:
     assert (rows.rows["row"].to_list(), rows.filtered) == ([3], 1)
 
 
+def test_what_flagged_rows_say_is_known_whatever_becomes_of_them() -> None:
+    """Their siblings are protected, too: also by the flag of a row that nobody wants."""
+    wanted = profile(
+        columns={"protected": "protected", "status": "status"},
+        protect={"values": ["Ja"], "action": "skip"},
+        keep={"status": ["Aktiv"]},
+        meter_point={"normalise": ["blanks"]},
+    )
+    open_row = {**GOOD, "protected": "Nei", "status": "Aktiv"}
+    flagged = {**open_row, "protected": "Ja", "meter_point": f"{ID[:6]} {ID[6:]}"}
+    made = to_canonical(raw_rows([open_row, flagged, {**flagged, "status": "Avsluttet"}]), wanted, 0)
+
+    assert ([2], 2, {"protected": 1}) == (
+        made.rows["row"].to_list(),
+        made.filtered,
+        {name: count for name, count in made.normalised.items() if name == "protected"},
+    )
+    assert [(3, ID, 60.10501), (4, ID, 60.10501)] == made.flagged.select(
+        "row", "meter_point", "latitude"
+    ).rows()
+
+
+def test_a_protected_vehicle_goes_without_coordinates_and_stays() -> None:
+    wanted = profile(
+        columns={"protected": "protected", "resource": "resource", "resource_type": "resource_type"},
+        protect={"values": ["Ja"]},
+    )
+    car = {"protected": "Ja", "meter_point": None, "resource": "E1", "resource_type": "Vehicle"}
+    made = to_canonical(raw_rows([{**GOOD, **car}, {**GOOD, **car, "resource_type": "HVAC"}]), wanted, 0)
+
+    assert ([2], [None], 1) == (made.rows["row"].to_list(), made.rows["latitude"].to_list(), made.filtered)
+
+
 def test_protected_rows_may_be_left_out_altogether() -> None:
     wanted = profile(columns={"protected": "protected"}, protect={"values": ["Ja"], "action": "skip"})
     rows = to_canonical(raw_rows([{**GOOD, "protected": "Ja"}, {**GOOD, "protected": "ja"}]), wanted, 0)

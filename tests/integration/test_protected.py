@@ -1,0 +1,155 @@
+"""Protected addresses through whole runs: what the API is told, and what it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.conftest import settings_for
+from tests.integration.test_cli_explain import mend
+from tests.integration.test_cli_load import assert_equations_hold
+from tests.integration.test_cli_settle import gsrn, location_of
+
+HEADER = "Kundenr;Anlegg;Kundetype;MålepunktID;Breddegrad;Lengdegrad;Sperre;Enhet;Type\n"
+PROFILE = """
+name = "p"
+country = "NO"
+[file]
+separator = ";"
+[columns]
+user = "Kundenr"
+location = "Anlegg"
+location_type = "Kundetype"
+meter_point = "MålepunktID"
+latitude = "Breddegrad"
+longitude = "Lengdegrad"
+protected = "Sperre"
+resource = "Enhet"
+resource_type = "Type"
+[protect]
+values = ["Ja"]
+action = "{action}"
+[values.resource_type]
+"Elbil" = "Vehicle"
+[guards]
+quarantined = 1.0
+updates = 1.0
+shrank = 1.0
+"""
+HOME = "59.912345;10.712345"
+
+
+def row(customer: int, place: int, meter: int | None, point: str = HOME, flag: str = "") -> str:
+    return f"K{customer:04d};A{place:04d};Residential;{gsrn(meter) if meter else ''};{point};{flag};;\n"
+
+
+def others(count: int = 5) -> list[str]:
+    return [row(n, n, n, f"61.5{n:03d}1;9.6{n:03d}1") for n in range(100, 100 + count)]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def written(name: str, rows: list[str], action: str = "no-coordinates") -> list[str]:
+        (tmp_path / name).write_text(HEADER + "".join(rows), encoding="utf-8")
+        profile = tmp_path / f"{action}.toml"
+        profile.write_text(PROFILE.format(action=action), encoding="utf-8")
+        return [str(tmp_path / name), "--profile", str(profile)]
+
+    return written
+
+
+def test_the_second_meter_of_a_protected_home_does_not_say_where_it_is(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    rows = [row(1, 1, 1, flag="Ja"), row(1, 1, 2), row(1, 1, None), *others()]
+    done = meterfeed("sync", *write("a.csv", rows), "--json", **settings_for(api)).document
+    assert (0, {"protected": 3}) == (done["exit_code"], done["normalised"])
+    assert (1, 7) == (done["rows"]["filtered"], done["rows"]["mapped"])
+    assert_equations_hold(done)
+    assert sorted([gsrn(1), gsrn(2)]) == sorted(location_of(api, 1)["meterPointIds"])
+    assert not location_of(api, 1).get("coordinates")
+    assert location_of(api, 100)["coordinates"]
+    assert 0 == meterfeed("sync", *write("b.csv", [*rows, *others(6)[5:]]), "--json").document["exit_code"]
+    assert 0 == meterfeed("reconcile", "--users", "all", "--rate", "10000", "--json").code
+
+
+def test_a_location_that_is_skipped_is_not_there_by_another_row(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    rows = [row(1, 1, 1, flag="Ja"), row(1, 1, 2), row(1, 2, 3, "61.1;9.1"), *others()]
+    done = meterfeed("sync", *write("a.csv", rows, "skip"), "--json", **settings_for(api)).document
+    assert (0, 2, 6) == (done["exit_code"], done["rows"]["filtered"], done["rows"]["mapped"])
+    assert_equations_hold(done)
+    points = [point for one in api.state()["locations"] for point in one["meterPointIds"]]
+    assert {gsrn(3), *(gsrn(n) for n in range(100, 105))} == set(points)
+
+
+def test_protection_that_comes_later_takes_the_coordinates_back(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    open_rows = [row(1, 1, 1), row(1, 1, 2), *others()]
+    meterfeed("sync", *write("a.csv", open_rows), "--json", **settings_for(api))
+    assert location_of(api, 1)["coordinates"]
+    done = meterfeed("sync", *write("b.csv", [row(1, 1, 1, flag="Ja"), *open_rows[1:]]), "--json").document
+    assert 1 == done["records"]["location"]["updated"]
+    assert not location_of(api, 1).get("coordinates")
+    meterfeed("sync", *write("c.csv", open_rows), "--json")
+    assert location_of(api, 1)["coordinates"]
+
+
+def test_a_flag_counts_though_its_row_is_in_quarantine(meterfeed: Any, api: Sandbox, write: Any) -> None:
+    flagged = row(1, 1, 1, flag="Ja").replace(gsrn(1), "123")
+    rows = [flagged, row(1, 1, 2), *others()]
+    done = meterfeed("sync", *write("a.csv", rows), "--json", **settings_for(api)).document
+    assert (10, 1) == (done["exit_code"], done["rows"]["quarantined"])
+    assert not location_of(api, 2).get("coordinates")
+
+
+@pytest.mark.parametrize("flagged_first", [True, False])
+def test_a_correction_does_not_say_where_a_protected_home_is(
+    meterfeed: Any, api: Sandbox, write: Any, flagged_first: bool
+) -> None:
+    """The correction holds one row alone: the one without the flag, or the one that tells of it."""
+    good, broken = row(1, 1, 1, flag="Ja"), row(1, 1, 2).replace(gsrn(2), "123")
+    if not flagged_first:
+        good, broken = row(1, 1, 1), broken.replace(";;;\n", ";Ja;;\n")
+    arguments = write("a.csv", [good, broken, *others()])
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    target = Path(arguments[0]).with_name("correction.csv")
+    mended = mend(
+        first["artifacts"]["correction"],
+        target,
+        lambda cells: [gsrn(2) if cell.lstrip("'") == "123" else cell for cell in cells],
+    )
+    done = meterfeed("sync", mended, *arguments[1:], "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
+    held = location_of(api, 2)
+    assert sorted([gsrn(1), gsrn(2)]) == sorted(held["meterPointIds"])
+    assert not held.get("coordinates")
+
+
+def test_a_flag_that_comes_with_a_correction_takes_the_coordinates_back(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    """The row is flagged where it is mended; what the location holds beside it stays, but for where it is."""
+    broken = row(1, 1, 2).replace(gsrn(2), "123")
+    arguments = write("a.csv", [row(1, 1, 1), broken, *others()])
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert location_of(api, 1)["coordinates"]
+    target = Path(arguments[0]).with_name("correction.csv")
+    flag = HEADER.split(";").index("Sperre")
+    mended = mend(
+        first["artifacts"]["correction"],
+        target,
+        lambda cells: [
+            "Ja" if place == flag else gsrn(2) if cell.lstrip("'") == "123" else cell
+            for place, cell in enumerate(cells)
+        ],
+    )
+    assert 0 == meterfeed("sync", mended, *arguments[1:], "--json").code
+    held = location_of(api, 2)
+    assert sorted([gsrn(1), gsrn(2)]) == sorted(held["meterPointIds"])
+    assert not held.get("coordinates")
