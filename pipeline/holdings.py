@@ -23,6 +23,10 @@ JOINED = "joined:"
 """How the digest of a location begins that holds more than the rows that changed it said: no export says all of it, so
 the next full one is compared anew. Of its meter points the ledger knows which it may have."""
 
+UNTOLD = "untold"
+"""Digest of a record that is there, and nobody can tell whether it says what was sent: its spool was lost. Whatever
+an export says of it next is a change. Also the reason of the chunk in which that was found."""
+
 DELETED = "deleted"
 """Digest of a record that is known to be gone."""
 

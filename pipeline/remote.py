@@ -142,7 +142,9 @@ class Remote:
         resources = [(user_id, one) for user_id, (_, things) in there for one in things]
         return {
             Kind.USER: self._page(Kind.USER, with_user_body(_users([user_id for user_id, _ in there]))),
-            Kind.LOCATION: self._page(Kind.LOCATION, with_location_body(self._locations(locations))),
+            Kind.LOCATION: self._page(
+                Kind.LOCATION, with_location_body(_location_rows([_location_row(*one) for one in locations]))
+            ),
             Kind.RESOURCE: self._page(
                 Kind.RESOURCE, with_resource_body(_resources(resources, vehicles=False))
             ),
@@ -183,21 +185,6 @@ class Remote:
             return None
 
     # ------------------------------------------------------------ frames
-    def _locations(self, held: Sequence[tuple[str, HeldLocation]]) -> pl.DataFrame:
-        rows = [
-            {
-                "user_id": user_id,
-                "id": one.location_id,
-                "location_id": one.location_id,
-                "location_type": _known(one.location_type),
-                "latitude": _degrees(one, "latitude"),
-                "longitude": _degrees(one, "longitude"),
-                "meter_points": sorted(set(held_meter_points(one))),
-            }
-            for user_id, one in held
-        ]
-        return _location_rows(rows)
-
     def _page(self, kind: Kind, records: pl.DataFrame) -> pl.DataFrame:
         keys = pl.lit([], pl.List(pl.UInt64))
         if kind is Kind.LOCATION and records.height:
@@ -232,6 +219,29 @@ def location_digest(identity: Identity, body: Mapping[str, Any]) -> str:
     }
     made = with_location_body(_location_rows([row]))
     return str(made.select(record_digest(identity, Kind.LOCATION)).item())
+
+
+def held_digest(identity: Identity, user_id: str, held: HeldLocation | HeldResource) -> str:
+    """The digest of what a user holds, as `adopt` would write it down."""
+    if isinstance(held, HeldLocation):
+        kind, made = Kind.LOCATION, with_location_body(_location_rows([_location_row(user_id, held)]))
+    else:
+        is_vehicle = held.resource_type == VEHICLE
+        kind = Kind.VEHICLE if is_vehicle else Kind.RESOURCE
+        made = with_resource_body(_resources([(user_id, held)], vehicles=is_vehicle))
+    return str(made.select(record_digest(identity, kind)).item())
+
+
+def _location_row(user_id: str, held: HeldLocation) -> dict[str, Any]:
+    return {
+        "user_id": user_id,
+        "id": held.location_id,
+        "location_id": held.location_id,
+        "location_type": _known(held.location_type),
+        "latitude": _degrees(held, "latitude"),
+        "longitude": _degrees(held, "longitude"),
+        "meter_points": sorted(set(held_meter_points(held))),
+    }
 
 
 def _location_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
 from pipeline.delivery.wire import Wire
 from pipeline.guards import History, tightest
-from pipeline.holdings import MERGES
+from pipeline.holdings import MERGES, UNTOLD
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint, share_a_profile
 from pipeline.order import Opened, Order, Ports
@@ -31,6 +32,7 @@ from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.planning import read_phase
 from pipeline.ports import Api, Durable, LedgerBook, RowSpool, RunShelf
+from pipeline.remote import held_digest
 from schemas.details import GuardCheck, RunDetails, StageTime
 from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedError, StorageError
 from schemas.exchange import Answer, Call
@@ -167,7 +169,8 @@ class Session:
     async def settled_twin(self, job: Job, *, ever: bool = False) -> RunRow | None:
         """The newest run of any of these profiles, if it did this very job and nothing of it is open.
 
-        What was done before the ledger was built anew from the API does not count: not all of it may be there.
+        What was done before the ledger was built anew from the API does not count: not all of it may be there. Nor
+        does a run that found records it cannot tell the content of, until something newer was sent.
 
         Args:
             ever: any run that did it will do: a backfill goes through the same exports in the same order.
@@ -175,18 +178,29 @@ class Session:
         return await self.durable(self._settled_twin, job, ever)
 
     def _settled_twin(self, job: Job, ever: bool) -> RunRow | None:
-        if ever:
-            found = self.ledger.runs(job_digest=job.digest, brief=True)
-        else:
-            sent = (
-                run
-                for run in self.ledger.runs(brief=True)
-                if run.state in (SETTLED, SENDING, SUPERSEDED) and share_a_profile(run.profiles, job.profiles)
-            )
-            found = [run for run in islice(sent, 1) if run.job_digest == job.digest]
+        sent = (
+            run
+            for run in self.ledger.runs(brief=True)
+            if run.state in (SETTLED, SENDING, SUPERSEDED) and share_a_profile(run.profiles, job.profiles)
+        )
+        newest = list(islice(sent, 1))
+        found = self.ledger.runs(job_digest=job.digest, brief=True) if ever else newest
         adopted = int(self.ledger.recall(ADOPTED) or 0)
-        twin = next((run for run in found if run.state == SETTLED and run.run_seq > adopted), None)
-        return None if twin is None else self.ledger.runs(run_seq=twin.run_seq)[0]
+        twin = next(
+            (
+                run
+                for run in found
+                if run.job_digest == job.digest and run.state == SETTLED and run.run_seq > adopted
+            ),
+            None,
+        )
+        if twin is None or (twin in newest and self._left_untold(twin)):
+            return None
+        return self.ledger.runs(run_seq=twin.run_seq)[0]
+
+    def _left_untold(self, run: RunRow) -> bool:
+        """Whether a record of a run may say something else than was sent: what the same job says again is news."""
+        return any(reason == UNTOLD for _, _, reason, _ in self.ledger.account(run.run_seq))
 
     async def unfinished(self, run_id: str | None = None, *, profiles: str | None = None) -> list[str]:
         """Runs that began to send and are not settled, oldest first; of all profiles, or of any of these."""
@@ -496,6 +510,7 @@ class Session:
             guards=guards,
             settle_seconds=self.ports.settle_seconds,
             meter_point_keys=lambda points: _meter_point_keys(keys, points),
+            digest_of=partial(held_digest, keys),
             stopping=stopping or self.ports.stopping,
             lane=lane,
         )
@@ -619,7 +634,7 @@ class _Spools:
         if run_seq not in self._found:
             self._found[run_seq] = None
             for run in self.ledger.runs(run_seq=run_seq, brief=True):
-                with suppress(StorageError):  # the spool is lost: presence is all that can be told
+                with suppress(StorageError):  # the spool is lost: a digest is all that can be told
                     shelf = self._open.enter_context(self.ports.shelf.open(run.run_id))
                     self._found[run_seq] = shelf.spool()
         spool = self._found[run_seq]

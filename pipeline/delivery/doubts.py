@@ -11,6 +11,7 @@ import polars as pl
 from pipeline.delivery.books import ABSENT, Books, Part, Shipment
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.wire import Wire
+from pipeline.holdings import UNTOLD
 from pipeline.phases import MANNERS, Phase
 from schemas.errors import MeterfeedError
 from schemas.ledger import State
@@ -109,21 +110,25 @@ class Doubts:
         """Settle what is there; returns what is left in doubt, or None.
 
         A created record that is there with other content is nobody's success: it is rejected and shown. A
-        changed one that still has other content was simply not changed yet.
+        changed one that still has other content was simply not changed yet. One that is there and may say anything
+        is not made again, and the ledger does not pretend to know what it says.
         """
         states = pl.Series([str(one) for one in found])
-        present = states == Found.AS_SENT
+        untold = states == Found.THERE
+        present = (states == Found.AS_SENT) | untold
         creates = MANNERS[shipment.phase].done is Outcome.CREATED
         other = (states == Found.DIFFERENT) if creates else pl.Series([False] * len(found))
         if not (present | other).any():
             return shipment
-        if present.all():
+        if present.all() and not untold.any():
             await self.books.settle(shipment, State.ACKNOWLEDGED)
             return None
+        unsaid = shipment.records.filter(untold).with_columns(pl.lit(UNTOLD).alias("digest"))
         children = await self.books.split(
             shipment,
             [
-                Part(shipment.records.filter(present), State.ACKNOWLEDGED),
+                Part(shipment.records.filter(present & ~untold), State.ACKNOWLEDGED),
+                Part(unsaid, State.ACKNOWLEDGED, UNTOLD),
                 Part(shipment.records.filter(other), State.REJECTED, "other_content_there"),
                 Part(shipment.records.filter(~present & ~other), State.IN_DOUBT, shipment.chunk.reason),
             ],

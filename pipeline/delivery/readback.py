@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from pipeline.delivery.answers import (
     HeldLocation,
+    HeldResource,
     MalformedAnswer,
     held_location,
     held_locations,
@@ -37,11 +38,14 @@ from pipeline.holdings import DELETED, RELEASED
 from pipeline.joining import has_joined, joins
 from pipeline.phases import MANNERS, Phase
 from schemas.exchange import Answer, Call, NoAnswer
-from schemas.outcomes import Kind
+from schemas.outcomes import Kind, Outcome
 from schemas.profile import VEHICLE
 
 Asker = Callable[[Call, Expectation], Awaitable[tuple[Verdict, Answer | NoAnswer]]]
 """Sends one read, with patience; what it returns may still be no answer."""
+
+DigestOf = Callable[[str, HeldLocation | HeldResource], str]
+"""`(user_id, what that user holds)` to the digest the ledger would know it by."""
 
 
 class Found(StrEnum):
@@ -49,6 +53,8 @@ class Found(StrEnum):
 
     AS_SENT = "as_sent"
     DIFFERENT = "different"
+    THERE = "there"
+    """To be created and there; what was sent is lost, so nobody can tell whether it says that."""
     ABSENT = "absent"
     UNKNOWN = "unknown"
 
@@ -73,6 +79,7 @@ class Reader:
         ask: how a read is sent.
         meter_point_keys: the keys the ledger knows meter points by.
         settle: waits until reads that lag have caught up.
+        digest_of: the digest the ledger would know by what a user holds; for records whose body is lost.
     """
 
     def __init__(
@@ -80,10 +87,12 @@ class Reader:
         ask: Asker,
         meter_point_keys: Callable[[Sequence[str]], list[int]],
         settle: Callable[[], Awaitable[None]] | None = None,
+        digest_of: DigestOf | None = None,
     ) -> None:
         self._ask = ask
         self._keys = meter_point_keys
         self._settle = settle
+        self._digest_of = digest_of
         self._looks = LOOKS_FOR_TRUST
         self._is_fresh = False
 
@@ -179,14 +188,14 @@ class Reader:
             return await self.user_is_there(record["id"])
         if kind is Kind.LOCATION:
             held = await self.location(record["user_id"], record["id"])
-            return self._judge_location(record, held)
+            return self._judge_location(phase, record, held)
         resource = await self._read(read_resource_call(record["id"]), held_resource)
         if isinstance(resource, Found):
             return resource
         if resource.resource_id != record["id"]:  # an answer about another one tells nothing
             return Found.UNKNOWN
         if record.get("body") is None:
-            return Found.AS_SENT
+            return self._judge_by_digest(phase, record, resource)
         return (
             Found.AS_SENT
             if same_resource(record, orjson.loads(record["body"]), resource)
@@ -204,18 +213,32 @@ class Reader:
         )
         return held if isinstance(held, Found) else Found.AS_SENT
 
-    def _judge_location(self, record: Record, held: HeldLocation | Found) -> Found:
+    def _judge_location(self, phase: Phase, record: Record, held: HeldLocation | Found) -> Found:
         if record["digest"] in (RELEASED, DELETED):
             return self._judge_release(record, held)
         if isinstance(held, Found):
             return held
         if held.location_id != record["id"]:
             return Found.UNKNOWN
-        if record.get("body") is None:  # the spool is lost: present is all that can be told
-            return Found.AS_SENT
+        if record.get("body") is None:
+            return self._judge_by_digest(phase, record, held)
         if joins(record):
             return Found.AS_SENT if has_joined(record, held, self._keys) else Found.DIFFERENT
         return Found.AS_SENT if same_location(orjson.loads(record["body"]), held) else Found.DIFFERENT
+
+    def _judge_by_digest(self, phase: Phase, record: Record, held: HeldLocation | HeldResource) -> Found:
+        """The spool is lost: of what was sent, only the digest is known.
+
+        Where that is not the one of what is held, a change does not count as made: its record was there before. What
+        was to be created is there whatever it says, and must not be made again.
+        """
+        if isinstance(held, HeldResource) and held.user_id not in (UNSET, None, record["user_id"]):
+            return Found.DIFFERENT  # it is asked for by its id alone
+        if self._digest_of is not None and not joins(record):
+            sent = record["digest"].rpartition(":")[2]  # before it stands how it came about, not what it says
+            if sent == self._digest_of(record["user_id"], held):
+                return Found.AS_SENT
+        return Found.THERE if MANNERS[phase].done is Outcome.CREATED else Found.DIFFERENT
 
     def _judge_release(self, record: Record, held: HeldLocation | Found) -> Found:
         """Let go: the location is gone, or holds no key but those it may keep."""

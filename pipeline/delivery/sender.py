@@ -22,7 +22,7 @@ from pipeline.delivery.calls import batch_call
 from pipeline.delivery.classifier import Reason, Ruling, Verdict
 from pipeline.delivery.cutting import PlanReader, ReadPlan, blocked_leaves, cuts
 from pipeline.delivery.doubts import Doubts
-from pipeline.delivery.readback import Found, Reader
+from pipeline.delivery.readback import DigestOf, Found, Reader
 from pipeline.delivery.singles import Singles, contract_error, forbidden_error, foreign_error
 from pipeline.delivery.traffic import Traffic
 from pipeline.delivery.wire import Wire
@@ -58,6 +58,7 @@ class Sender:
         guards: limits of the profile.
         settle_seconds: how long "absent" must last before it is believed.
         meter_point_keys: the keys the ledger knows meter points by.
+        digest_of: the digest the ledger would know by what a user holds.
         stopping: whether somebody asked the run to end.
         lane: 0 for a whole plan; otherwise one partition of it, counted from 1, which a worker sends alone.
         trace: whether requests name their chunk and attempt in a header.
@@ -75,6 +76,7 @@ class Sender:
     stopping: Callable[[], bool] = lambda: False
     lane: int = 0
     trace: bool = True
+    digest_of: DigestOf | None = None
     books: Books = field(init=False)
     _wire: Wire = field(init=False)
     _reader: Reader = field(init=False)
@@ -87,7 +89,7 @@ class Sender:
     def __post_init__(self) -> None:
         self.books = Books(self.ledger, self.durable, self.world, self.guards)
         self._wire = Wire(self.api, self.traffic, self.world, self._over, self.stopping, self.books.fail)
-        self._reader = Reader(self._wire.ask, self.meter_point_keys, self._until_settled)
+        self._reader = Reader(self._wire.ask, self.meter_point_keys, self._until_settled, self.digest_of)
         self._plan = PlanReader(self.read_plan)
         self._singles = Singles(
             self._wire, self.books, self._reader, self.meter_point_keys, self.settle_seconds

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 
 from pipeline.delivery.classifier import Reason, Ruling, Verdict
-from pipeline.delivery.readback import LOOKS_FOR_TRUST, Found, Reader
-from pipeline.phases import Phase
+from pipeline.delivery.readback import LOOKS_FOR_TRUST, DigestOf, Found, Reader
+from pipeline.identity import Identity, record_digest
+from pipeline.phases import MANNERS, Phase
+from pipeline.remote import held_digest
 from schemas.exchange import Answer
+from schemas.outcomes import Kind
 
 RESOURCE = {
     "id": "res-1",
@@ -21,7 +26,7 @@ RESOURCE = {
 }
 
 
-def reader(*bodies: Any, settled: list[None] | None = None) -> Reader:
+def reader(*bodies: Any, settled: list[None] | None = None, digest_of: DigestOf | None = None) -> Reader:
     """A reader of an API that gives these answers, one after the other; None is a 404."""
     left = list(bodies)
 
@@ -34,7 +39,7 @@ def reader(*bodies: Any, settled: list[None] | None = None) -> Reader:
         assert settled is not None
         settled.append(None)
 
-    return Reader(ask, lambda points: [], settle)
+    return Reader(ask, lambda points: [], settle, digest_of)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,73 @@ def test_absence_is_believed_at_once_only_after_enough_was_read_at_once(looks: i
 
     assert [Found.ABSENT] == asyncio.run(story())
     assert waits == len(settled)
+
+
+# ------------------------------------------------------------------ the spool is lost
+HELD: dict[Kind, dict[str, Any]] = {
+    Kind.LOCATION: {"locationId": "loc-1", "locationType": "Residential", "meterPointIds": ["7070", "7071"]},
+    Kind.RESOURCE: {"resourceId": "res-1", "resourceType": "HVAC", "locationId": "loc-1"},
+    Kind.VEHICLE: {"resourceId": "res-1", "resourceType": "Vehicle"},
+}
+BODIES = {
+    Kind.LOCATION: '{"userId":"user-1","locationId":"loc-1","locationType":"Residential",'
+    '"meterPointIds":["7070","7071"]}',
+    Kind.RESOURCE: '{"resourceId":"res-1","resourceType":"HVAC"}',
+    Kind.VEHICLE: '{"resourceId":"res-1","resourceType":"Vehicle"}',
+}
+IDENTITY = Identity("an id key")
+CHANGES = [Phase.UPDATE_LOCATIONS, Phase.REPLACE_RESOURCES]
+CREATES = [Phase.CREATE_LOCATIONS, Phase.CREATE_RESOURCES, Phase.CREATE_VEHICLES]
+
+
+def without_body(phase: Phase, before: str = "", **more: Any) -> dict[str, Any]:
+    """A record of which nothing but the manifest is left, sent as `BODIES` say."""
+    kind = MANNERS[phase].kind
+    place = "loc-1" if kind is Kind.RESOURCE else None
+    own = {"id": HELD[kind].get("locationId" if kind is Kind.LOCATION else "resourceId")}
+    record = pl.DataFrame(
+        [{**own, "user_id": "user-1", "location_id": place, "body": BODIES[kind]}],
+        schema_overrides={"location_id": pl.String},
+    )
+    digest = before + record.select(record_digest(IDENTITY, kind)).item()
+    return {**record.to_dicts()[0], "digest": digest, "meter_point_keys": [], "body": None, **more}
+
+
+def found(phase: Phase, held: dict[str, Any], record: dict[str, Any], *, knows_digests: bool = True) -> Found:
+    one = reader(held, digest_of=partial(held_digest, IDENTITY) if knows_digests else None)
+    [told] = asyncio.run(one.find(phase, [record]))
+    return told
+
+
+@pytest.mark.parametrize("before", ["", "protected:"])
+@pytest.mark.parametrize("phase", [*CHANGES, *CREATES])
+def test_what_was_sent_is_known_by_its_digest_when_its_body_is_lost(phase: Phase, before: str) -> None:
+    held = HELD[MANNERS[phase].kind]
+    assert Found.AS_SENT is found(phase, held, without_body(phase, before))
+
+
+@pytest.mark.parametrize("knows_digests", [True, False])
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [*((phase, Found.DIFFERENT) for phase in CHANGES), *((phase, Found.THERE) for phase in CREATES)],
+)
+def test_a_record_that_is_there_is_no_proof_of_a_change_and_tells_nothing_of_what_was_created(
+    phase: Phase, expected: Found, knows_digests: bool
+) -> None:
+    """An update in doubt was taken for made because its location, as old as ever, was there."""
+    held = HELD[MANNERS[phase].kind]
+    other = without_body(phase, digest="of something else")
+    assert expected is found(phase, held, other, knows_digests=knows_digests)
+    if not knows_digests:
+        assert expected is found(phase, held, without_body(phase), knows_digests=False)
+
+
+def test_a_correction_that_joined_what_is_there_is_not_known_by_its_digest() -> None:
+    record = without_body(Phase.UPDATE_LOCATIONS, "joined:")
+    assert Found.DIFFERENT is found(Phase.UPDATE_LOCATIONS, HELD[Kind.LOCATION], record)
+
+
+def test_a_resource_of_somebody_else_is_not_what_was_created() -> None:
+    held = HELD[Kind.RESOURCE] | {"userId": "user-2"}
+    record = without_body(Phase.CREATE_RESOURCES)
+    assert Found.DIFFERENT is found(Phase.CREATE_RESOURCES, held, record)
