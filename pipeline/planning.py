@@ -33,7 +33,7 @@ from pipeline.plan import (
 )
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
-from pipeline.protection import still_protected
+from pipeline.protection import MARKS, still_protected
 from pipeline.records import FOLD_ROWS, Folding, Piece, fold_all
 from pipeline.resemblance import Resemblance
 from pipeline.row_token import SOURCE_SIZE
@@ -202,6 +202,7 @@ def make_plan(
                 world.notice(Notice("plan", piece.partition + 1, spool.partitions, "partitions"))
             del piece  # or it is held while the next one is made
     spool.drop(SET_ASIDE)
+    spool.drop(MARKS)  # where protected addresses are is not kept until the run is done
     judged.take_late(alike.find())
     _plan_shorter(spool, holdings, draft)
     moved, reported = _plan_handovers(spool, holdings, full, deltas - set(judged.corrections), draft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,16 @@ def test_a_flag_that_comes_with_a_correction_takes_the_coordinates_back(
     held = location_of(api, 2)
     assert sorted([gsrn(1), gsrn(2)]) == sorted(held["meterPointIds"])
     assert not held.get("coordinates")
+
+
+def test_a_plan_that_waits_does_not_keep_where_protected_homes_are(
+    meterfeed: Any, api: Sandbox, write: Any, tmp_path: Path
+) -> None:
+    home = "59.98765432;10.98765432"
+    rows = [row(1, 1, 1, home, "Ja"), *others()]
+    done = meterfeed("plan", *write("a.csv", rows), "--json", **settings_for(api)).document
+    files = [path for path in (tmp_path / "runs").rglob("spool/*") if path.is_file()]
+    assert (0, True) == (done["exit_code"], any(path.name.startswith("plan_") for path in files))
+    degrees = [struct.pack("<d", float(text)) for text in home.split(";")]
+    assert not [path.name for path in files if any(each in path.read_bytes() for each in degrees)]
+    assert not [path.name for path in files if path.name.startswith("marks")]
