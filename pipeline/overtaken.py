@@ -1,7 +1,8 @@
 """A plan that was made a while ago: does it still say what is missing at the API?
 
-Runs of one profile keep their order by themselves (decision 5). Customers may come in under another profile too, or be
-found by `adopt`: a plan that would create them was overtaken, and a create that is sent twice may be there twice.
+Runs of one profile keep their order by themselves (decision 5), and `Session.take_up` refuses what they overtook.
+Customers may come in under another profile too, or be found by `adopt`: a plan that would create them was overtaken,
+and a create that is sent twice may be there twice.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ async def refuse_before_its_turn(session: Session, run: RunRow) -> None:
         raise GuardError(
             f"The earlier run {unfinished[0]} is not finished; a newer plan is carried out only after it.",
             guard="order",
-            cure="Run `meterfeed resume`, then apply this plan, or plan again if it is stale by then.",
+            cure="Run `meterfeed resume`, then plan again: this plan does not know what that one sends.",
         )
 
 

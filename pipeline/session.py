@@ -307,8 +307,8 @@ class Session:
         """A planned run, by its id, the digest of its plan, or the beginning of a digest.
 
         Raises:
-            GuardError: there is no such plan, there are several, it was given up, or a newer run of one of its
-                profiles changed what it rests on.
+            GuardError: there is no such plan, there are several, it was given up, or another run of one of its profiles
+                changed what it rests on: a newer one, or an older one that went on after the plan was made.
             StorageError: its spool is gone.
         """
         self._turn_to_another()
@@ -326,15 +326,7 @@ class Session:
             )
         newest = found[0].run_seq
         [run] = await self.durable(lambda: self.ledger.runs(run_seq=newest))
-        newer = [
-            other.run_id
-            for other in runs
-            if other.run_seq > run.run_seq
-            and share_a_profile(other.profiles, run.profiles)
-            and other.state in (SENDING, SETTLED)
-        ]
-        if run.state == SUPERSEDED or (newer and run.state != SETTLED):
-            why = "it was given up" if run.state == SUPERSEDED else f"{newer[0]} has sent since"
+        if (why := _overtaken(run, runs)) is not None:
             raise GuardError(
                 f"The plan of {run.run_id} is stale: {why}.", guard="stale", cure=load_again(run)
             )
@@ -574,6 +566,26 @@ class Session:
         """Nothing was sent yet: somebody who asks the run to end now is obeyed at once."""
         if self.ports.stopping():
             raise InterruptedEarly
+
+
+def _overtaken(run: RunRow, runs: Sequence[RunRow]) -> str | None:
+    """Why what a run has planned does not hold any more; None: it does, or all of it was sent.
+
+    An older run that goes on, or is applied, takes the fence of that moment. A plan took its own when it was made, and
+    takes another only where it is found to hold. Clocks may be set back; fences only grow.
+    """
+    if run.state == SUPERSEDED:
+        return "it was given up"
+    for other in runs:
+        if run.state == SETTLED or other.state not in (SENDING, SETTLED):
+            continue
+        if not share_a_profile(other.profiles, run.profiles):
+            continue
+        if other.run_seq > run.run_seq:
+            return f"{other.run_id} has sent since"
+        if other.run_seq < run.run_seq and run.state == PLANNED and other.fence > run.fence:
+            return f"the older run {other.run_id} has gone on since"
+    return None
 
 
 def load_again(run: RunRow) -> str:

@@ -216,9 +216,38 @@ def test_a_plan_is_not_carried_out_before_an_earlier_delta_of_its_profile(meterf
     api.set_faults("none")
     refused = meterfeed("apply", plan["plan_digest"], "--json").document
     assert (11, "A guard stopped the run: order.") == (refused["exit_code"], refused["verdict"])
+    assert "`meterfeed resume`, then plan again" in refused["error"]["cure"]
     assert 0 == meterfeed("resume", "--json").code
-    assert 0 == meterfeed("apply", plan["plan_digest"], "--json").code
+    assert 0 == meterfeed("sync", *write("c.csv", [row(1, 1, 1, "61,90000")], kind="delta"), "--json").code
     assert (61.9, 61.2) == (latitude(api, 1), latitude(api, 2))
+
+
+@pytest.mark.parametrize("sent_by", ["resume", "apply"])
+def test_what_a_plan_found_unchanged_may_not_be_so_once_an_older_run_of_its_profile_has_sent(
+    meterfeed, api, write, sent_by
+):
+    """The plan says nothing of a record that was as it should be, and the older run has changed it since."""
+    meterfeed("sync", *write("a.csv", portfolio(4), kind="delta"), "--json", **settings_for(api))
+    older = write("b.csv", [row(1, 1, 1, "61,10000")], kind="delta")
+    if sent_by == "resume":
+        api.set_faults(WAITS)
+        assert 15 == meterfeed("sync", *older, "--json").code
+    else:
+        waiting = meterfeed("plan", *older, "--json").document["plan_digest"]
+    newer = write("c.csv", [row(1, 1, 1), row(2, 2, 2, "61,20000")], kind="delta")
+    plan = meterfeed("plan", *newer, "--json").document
+    assert 1 == plan["plan"]["location"]["unchanged"]
+    api.set_faults("none")
+    assert 0 == meterfeed(*(["resume"] if sent_by == "resume" else ["apply", waiting]), "--json").code
+    assert 61.1 == latitude(api, 1)
+    for _ in range(2):  # it does not become good again by being refused
+        stale = meterfeed("apply", plan["plan_digest"], "--json").document
+        assert (11, "A guard stopped the run: stale.") == (stale["exit_code"], stale["verdict"])
+        assert "has gone on since" in stale["error"]["message"]
+        assert "Plan again" in stale["error"]["cure"]
+    again = meterfeed("plan", *newer, "--json").document
+    assert 0 == meterfeed("apply", again["plan_digest"], "--json").code
+    assert (61.51234, 61.2) == (latitude(api, 1), latitude(api, 2))
 
 
 # ------------------------------------------------------------------ many runs later
