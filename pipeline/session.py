@@ -31,7 +31,7 @@ from pipeline.partition import user_key
 from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.planning import read_phase
-from pipeline.ports import Api, Durable, LedgerBook, RowSpool, RunShelf
+from pipeline.ports import Api, Durable, LedgerBook, PlanSpool, RowSpool, RunShelf
 from pipeline.remote import held_digest
 from schemas.details import GuardCheck, RunDetails, StageTime
 from schemas.errors import ApiUnavailable, ContractError, GuardError, MeterfeedError, StorageError
@@ -411,13 +411,10 @@ class Session:
         """Deliver a plan, or one lane of it, from wherever it stands; what stopped it is returned, not raised."""
         try:
             await self.durable(self._require_room, run, plan)
+            spool = spool_to_send(run, shelf)
         except StorageError as error:
             return error
         await self.begin_sending(run)
-        try:
-            spool = shelf.spool()
-        except StorageError as error:
-            return error
         limits = await self.durable(self._limits, run)
         sender = self.sender(one_plan(run.run_seq, spool), limits, lane=lane)
         try:
@@ -586,6 +583,20 @@ def _overtaken(run: RunRow, runs: Sequence[RunRow]) -> str | None:
         if other.run_seq < run.run_seq and run.state == PLANNED and other.fence > run.fence:
             return f"the older run {other.run_id} has gone on since"
     return None
+
+
+def spool_to_send(run: RunRow, shelf: RunShelf) -> PlanSpool:
+    """What a run is about to send; opened before it begins, as one that began holds up whoever comes after it.
+
+    Raises:
+        StorageError: it is lost or cannot be read.
+    """
+    try:
+        return shelf.spool()
+    except StorageError as lost:
+        if run.state == PLANNED:
+            lost.cure = f"{lost.cure} Nothing of this plan was sent, and no run waits for it.".strip()
+        raise
 
 
 def load_again(run: RunRow) -> str:

@@ -27,8 +27,8 @@ from pipeline.order import Order, Ports
 from pipeline.phases import MANNERS, Phase
 from pipeline.plan import Plan
 from pipeline.ports import Notice, RowSpool, RunShelf, World
-from pipeline.session import Session, one_plan
-from schemas.errors import ApiUnavailable, ClaimLost, MeterfeedError, SettingsError
+from pipeline.session import Session, one_plan, spool_to_send
+from schemas.errors import ApiUnavailable, ClaimLost, MeterfeedError, SettingsError, StorageError
 from schemas.ledger import RunRow
 from schemas.outcomes import Exit
 from schemas.profile import GuardsSection
@@ -91,6 +91,10 @@ async def _share(
     """Offer the partitions of a plan, take a hand in them, and wait until they are through."""
     assert ports.crew is not None
     steps = steps_of(plan.phase_sizes)
+    try:
+        spool_to_send(run, shelf)
+    except StorageError as error:
+        return error
     await session.begin_sending(run)
     if not steps:
         return None

@@ -106,6 +106,19 @@ def test_the_very_export_that_a_lost_spool_was_of_takes_its_place(retailer, api,
     assert (23, 23) == (len(state["users"]), len(state["locations"]))
 
 
+def test_a_plan_whose_spool_is_gone_holds_up_nobody(retailer, api):
+    plan = retailer.run("plan", *retailer.export("a.csv", portfolio(4), "delta"))
+    retailer.lose_spools()  # as `purge` does
+    for _ in range(2):
+        told = retailer.run("apply", plan["plan_digest"])
+        assert (16, 4) == (told["exit_code"], told["records"]["user"]["not_sent"])
+        assert "Run the export again." in told["error"]["cure"]
+        assert "no run waits for it" in told["error"]["cure"]
+    assert 0 == mutating(api)
+    assert 0 == retailer.run("sync", *retailer.export("b.csv", portfolio(3, start=100), "delta"))["exit_code"]
+    assert 3 == len(api.state()["locations"])
+
+
 def test_of_several_runs_that_are_resumed_the_worst_end_is_told(retailer, api):
     """The older one has lost its spool, the newer one comes to its end: that does not make all of it well."""
     api.set_faults(NO_LOCATIONS)

@@ -15,7 +15,7 @@ from pipeline.crew import Crew
 from pipeline.phases import Phase
 from pipeline.plan import Plan
 from pipeline.ports import World
-from pipeline.sharing import Worker, _Lease, steps_of, work
+from pipeline.sharing import Worker, _Lease, _share, steps_of, work
 from schemas.errors import (
     ApiUnavailable,
     AuthenticationError,
@@ -92,6 +92,23 @@ def test_trouble_of_another_version_is_the_nearest_that_is_known_here(kinds, exp
     """A kind alone is how earlier versions told it."""
     told = trouble_from_text(json.dumps([kinds, "Trouble.", "Mend it.", None]))
     assert (expected, "Trouble.", "Mend it.") == (type(told), told.message, told.cure)
+
+
+def test_a_plan_whose_spool_is_gone_is_not_begun():
+    async def begin(run):
+        begun.append(run)
+
+    def lost(**_):
+        raise StorageError("It holds no finished spool.", cure="Run the export again.")
+
+    begun = []
+    session = SimpleNamespace(begin_sending=begin)
+    ports = SimpleNamespace(crew=object())
+    plan = Plan("0" * 64, {}, {Phase.CREATE_USERS: 1}, 1, 1)
+    shelf = SimpleNamespace(spool=lost, publish=lost)
+    trouble = asyncio.run(_share(session, ports, SimpleNamespace(state="planned"), plan, shelf))
+    assert ([], StorageError) == (begun, type(trouble))
+    assert trouble.cure.startswith("Run the export again. Nothing of this plan was sent")
 
 
 def test_a_worker_that_stays_takes_the_limits_of_the_next_start_and_counts_anew():
