@@ -100,7 +100,6 @@ def say_the_same(short: pl.DataFrame, aside: pl.DataFrame, identity: Identity) -
         short: made by `shorter`.
         aside: in `ASIDE_SCHEMA`: where the texts of meter points come from.
     """
-    brings_none = short["meter_point_keys"].list.set_difference(short["held_keys"]).list.len() == 0
     joined_before = short["held_digest"] == JOINED + short["digest"]
     texts = aside.select("user_id", "meter_point", pl.col("key").alias("others")).unique(
         ["user_id", "others"]
@@ -120,7 +119,7 @@ def say_the_same(short: pl.DataFrame, aside: pl.DataFrame, identity: Identity) -
     as_before = (
         mark + whole.select(record_digest(identity, Kind.LOCATION)).to_series() == short["held_digest"]
     )
-    return brings_none & (joined_before | (all_named & as_before).fill_null(value=False))
+    return joined_before | (all_named & as_before).fill_null(value=False)
 
 
 def claimed_by_others(asked: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:

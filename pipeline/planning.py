@@ -415,7 +415,7 @@ def _held_by_unchanged(spool: RowSpool, holdings: Holdings, asked: pl.DataFrame)
         held = holdings(Kind.LOCATION.value, buckets_of(partition, spool.partitions))
         if held is None:
             continue
-        also = claims(held).join(asked, on="key", how="semi").join(asked, on=["key", *KEY], how="anti")
+        also = claims(held).join(asked, on="key", how="semi")
         same = spool.read(UNCHANGED, partition) if also.height else pl.DataFrame()
         if same.height:
             named = same.filter(pl.col("kind").cast(pl.String) == Kind.LOCATION.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -20,10 +21,10 @@ from connectors.exports import open_exports
 from connectors.spool import Spool
 from pipeline.bodies import with_location_body, with_more_meter_points
 from pipeline.holdings import merge
-from pipeline.identity import Identity
+from pipeline.identity import Identity, record_digest
 from pipeline.intake import SET_ASIDE, SPARED, spare
 from pipeline.joining import joins
-from pipeline.keeping import KEPT
+from pipeline.keeping import KEPT, say_the_same
 from pipeline.partition import RowShape, user_key
 from pipeline.phases import Phase
 from pipeline.plan import LOST, Plan
@@ -41,6 +42,7 @@ country = "NO"
 [export]
 kind = "{kind}"
 [file]
+match = "kunder*"
 separator = ";"
 decimal = ","
 [columns]
@@ -55,6 +57,20 @@ longitude = "Lengdegrad"
 "Hytte" = "Commercial"
 [conflicts]
 meter_point = "{policy}"
+"""
+THINGS = """
+name = "things"
+country = "NO"
+[export]
+of = "resources"
+[file]
+match = "things*"
+separator = ";"
+[columns]
+user = "Kundenr"
+meter_point = "Måler"
+resource = "Enhet"
+resource_type = "Type"
 """
 HEADER = "Kundenr;Anlegg;Kundetype;MålepunktID;Breddegrad;Lengdegrad\n"
 WORLD = World(time.time, time.monotonic, lambda _seconds: None, lambda: 0.5)  # type: ignore[arg-type, return-value]
@@ -110,17 +126,24 @@ class Company:
         policy: str = "quarantine",
         correction: bool = False,
         rows_each: int = FOLD_ROWS,
+        things: Sequence[str] = (),
     ) -> Night:
         folder = self.folder / str(next(self.numbers))
         folder.mkdir()
         (folder / "kunder.csv").write_text(HEADER + "".join(rows), encoding="utf-8")
-        profile = Profile.from_toml(PROFILE.format(kind=kind, policy=policy), "p.toml")
-        exports = open_exports([str(folder / "kunder.csv")], [profile])
+        profiles = [Profile.from_toml(PROFILE.format(kind=kind, policy=policy), "p.toml")]
+        if things:
+            (folder / "things.csv").write_text(
+                "Kundenr;Måler;Enhet;Type\n" + "".join(things), encoding="utf-8"
+            )
+            profiles.append(Profile.from_toml(THINGS, "things.toml"))
+        files = [folder / name for name in ("kunder.csv", "things.csv")[: len(profiles)]]
+        exports = open_exports([str(file) for file in files], profiles)
         exports[0].is_correction = correction
         spool = Spool.create(folder / "spool", partitions=self.partitions)
         judged = judge_exports(
             exports,
-            [profile],
+            [export.profile for export in exports],
             environment="sandbox",
             reference=reference(),
             identity=self.identity,
@@ -193,11 +216,13 @@ ASIDE = {
     "its meter point is broken": [row("K1", "L1", "70705759999000")],
     "its location is broken": [row("K1", "1,2E+05", 2)],
     "its location is missing": [row("K1", "", 2)],
+    "neither its location nor its meter point is there": [row("K1", "", "70705759999000")],
+    "neither its location nor its meter point is right": [row("K1", "1,2E+05", "70705759999000")],
     "its location is another one, and it is broken": [row("K1", "L7", 2, BROKEN)],
     "another customer claims its meter point": [row("K1", "L1", 2), row("K3", "L3", 2)],
     "another location of the customer claims its meter point": [row("K1", "L1", 2), row("K1", "L8", 2)],
 }
-SILENT = ["its coordinates are broken", *list(ASIDE)[3:]]
+SILENT = [fault for fault, rows in ASIDE.items() if gsrn(2) in rows[0]]
 """Where the export still names the meter point, the content of the location can be told to be what it was."""
 
 
@@ -300,6 +325,13 @@ def test_what_a_good_row_claims_is_handed_over_and_the_rest_stays(
     assert {4} <= company.home(*taker)
 
 
+def test_what_goes_to_a_location_of_which_rows_are_set_aside_goes_there(company: Company, kind: str) -> None:
+    company.night(*HOME, NEIGHBOUR, row("K2", "L2", 7))
+    aside = [*ASIDE["its meter point is broken"], row("K2", "L2", 7, BROKEN)]
+    company.night(HOME[0], *aside, NEIGHBOUR, row("K2", "L2", 2), kind=kind)
+    assert ({1}, {2, 3, 7}) == (company.home("K1", "L1"), company.home("K2", "L2"))
+
+
 @pytest.mark.parametrize("taker", [("K2", "L2"), ("K3", "L3"), ("K1", "L9")])
 def test_who_comes_first_gets_it(company: Company, kind: str, taker: tuple[str, str]) -> None:
     rows = [row(*taker, 2), NEIGHBOUR, *HOME]
@@ -359,6 +391,32 @@ def test_rows_that_define_no_location_guard_none(tmp_path: Path) -> None:
         assert 0 == spare(spool, rows, rows["row"], broken, RowShape(defines), identity)
         noted.append((spool.row_count(SPARED), spool.row_count(SET_ASIDE)))
     assert [(1, 0), (2, 1)] == noted
+
+
+def test_resources_in_conflict_guard_no_location(company: Company) -> None:
+    things = [f"K1;{gsrn(1)};E1;HVAC\n", f"K1;{gsrn(1)};E1;Charger\n"]
+    night = company.night(HOME[0], NEIGHBOUR, things=things)
+    assert ({1}, 0) == (company.home("K1", "L1"), night.plan.facts.get(KEPT, 0))
+
+
+def test_what_a_digest_begins_with_is_no_part_of_the_content() -> None:
+    identity = Identity("k" * 32)
+    whole, own = (
+        pl.select(body=pl.lit(f'{{"locationId":"l","meterPointIds":{points}}}'))
+        .select(record_digest(identity, Kind.LOCATION))
+        .item()
+        for points in ('["1","2"]', '["1"]')
+    )
+    columns = {"others": pl.List(pl.UInt64), "key": pl.UInt64}
+    short = pl.DataFrame(
+        {"user_id": "u", "id": "l", "body": '{"locationId":"l","meterPointIds":["1"]}', "others": [[2]]},
+        schema_overrides=columns,
+    )
+    told = pl.DataFrame({"user_id": "u", "meter_point": ["2"], "key": [2]}, schema_overrides=columns)
+    said = [("", ""), ("x:", "x:"), ("x:", ""), ("", "x:")]
+    for held, says in said:
+        one = short.with_columns(held_digest=pl.lit(held + whole), digest=pl.lit(says + own))
+        assert [held == says] == say_the_same(one, told, identity).to_list()
 
 
 def test_a_body_with_more_meter_points_is_the_body_of_all_of_them() -> None:
