@@ -404,32 +404,48 @@ def by_hand(api: Sandbox, method: str, path: str, body: dict[str, Any] | None = 
     assert httpx.request(method, url, json=body, headers=headers, timeout=60.0).is_success
 
 
+def with_cars(company: Company, folder: Path, rows: list[str], kind: str = "full") -> list[str]:
+    """Write an export with a device in some rows; returns the arguments that load it."""
+    company.count += 1
+    toml = folder / f"cars-{kind}.toml"
+    columns, values = PROFILE.format(name=f"cars-{kind}", kind=kind).split("[values.location_type]")
+    resources = 'resource = "Enhet"\nresource_type = "Type"\n[values.resource_type]\n"Elbil" = "Vehicle"\n'
+    toml.write_text(f"{columns}{resources}[values.location_type]{values}", encoding="utf-8")
+    path = folder / f"cars-{company.count}.csv"
+    wide = [line.rstrip("\n") + (";;\n" if line.count(";") == 6 else "\n") for line in rows]
+    path.write_text(HEADER.rstrip("\n") + ";Enhet;Type\n" + "".join(wide), encoding="utf-8")
+    return [str(path), "--profile", str(toml)]
+
+
+CAR_ALONE = "K0039;A0039;;;;;Aktiv;E39;Elbil\n"
+
+
 def test_a_location_that_only_a_vehicle_names_is_neither_sent_nor_removed(
     company: Company, clock: Clock, tmp_path: Path
 ) -> None:
     """What is sent of a location has a meter point or coordinates; what a row names is not missing."""
-    toml = tmp_path / "cars.toml"
-    columns, values = PROFILE.format(name="cars", kind="full").split("[values.location_type]")
-    resources = 'resource = "Enhet"\nresource_type = "Type"\n[values.resource_type]\n"Elbil" = "Vehicle"\n'
-    toml.write_text(f"{columns}{resources}[values.location_type]{values}", encoding="utf-8")
-
-    def export(rows: list[str]) -> list[str]:
-        company.count += 1
-        path = tmp_path / f"cars-{company.count}.csv"
-        wide = [line.rstrip("\n") + (";;\n" if line.count(";") == 6 else "\n") for line in rows]
-        path.write_text(HEADER.rstrip("\n") + ";Enhet;Type\n" + "".join(wide), encoding="utf-8")
-        return [str(path), "--profile", str(toml)]
-
     new = "K0900;A0900;;;;;Aktiv;E900;Elbil\n"
-    done = company.run("sync", *export([*portfolio(40), new]))
+    done = company.run("sync", *with_cars(company, tmp_path, [*portfolio(40), new]))
     assert (0, 40, 41, 1) == (
         done["exit_code"],
         *(done["records"][kind]["created"] for kind in ("location", "user", "vehicle")),
     )
-    known = "K0039;A0039;;;;;Aktiv;E39;Elbil\n"
     for more in (1, 2):
         clock.go_on(24)
-        last = export([*portfolio(39), known, new, *portfolio(more, start=100)])
-        done = company.run("sync", *last, "--delete-vanished")
+        rows = [*portfolio(39), CAR_ALONE, new, *portfolio(more, start=100)]
+        done = company.run("sync", *with_cars(company, tmp_path, rows), "--delete-vanished")
         assert (0, {}) == (done["exit_code"], done["vanished"]["kinds"])
     assert location_of(company._api, 39)
+
+
+def test_a_location_that_was_missing_is_not_when_a_vehicle_names_it(
+    company: Company, clock: Clock, tmp_path: Path
+) -> None:
+    company.run("sync", *with_cars(company, tmp_path, portfolio(40)))
+    clock.go_on(24)
+    company.run("sync", *with_cars(company, tmp_path, portfolio(39)))
+    assert 0 == company.run("sync", *with_cars(company, tmp_path, [CAR_ALONE], "delta"))["exit_code"]
+    clock.go_on(24)
+    last = with_cars(company, tmp_path, [*portfolio(39), row(100, 100, 100)])
+    told = company.run("plan", *last, "--delete-vanished")["vanished"]["kinds"]["location"]
+    assert {"missing": 1, "due": 0, "waiting": {"seen_once": 1}} == told
