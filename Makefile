@@ -52,9 +52,9 @@ bench: $(VENV)/.dev       ## our speed and memory against the best, both sides i
 	@$(BIN)/python -m benchmarks.singles --rounds 3 --json benchmarks/singles.json
 	@$(BIN)/python -m benchmarks.nightly --rows 1000000 --rounds 3 --json benchmarks/nightly.json
 
-campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case
-	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' $(BIN)/python -m tests.campaign
-	@[ -n '$(CASE)' ] || { $(IN_MEMORY) $(BIN)/python -m pytest -m 'campaign or hypothesis' --hypothesis-profile exploring -n 2 --dist loadgroup; }
+campaign: $(VENV)/.dev    ## the fault campaign: an hour, or MINUTES=…; SEED=… CASE=… replays one case; ONLY=schedules
+	@SEED='$(SEED)' CASE='$(CASE)' MINUTES='$(MINUTES)' ONLY='$(ONLY)' $(BIN)/python -m tests.campaign
+	@[ -n '$(CASE)$(ONLY)' ] || { $(IN_MEMORY) $(BIN)/python -m pytest -m 'campaign or hypothesis' --hypothesis-profile exploring -n 2 --dist loadgroup; }
 
 # An environment of its own: where Ray is installed, Prefect imports it at every start.
 ray:                 ## a worker of a Ray cluster is killed, and what Ray costs and brings, in an environment of its own

@@ -62,10 +62,12 @@ class Result:
     on_postgres: bool = False
 
 
-def command(seed: int, *, minutes: float | None = None, case: object = None) -> str:
+def command(
+    seed: int, *, minutes: float | None = None, case: object = None, schedules_only: bool = False
+) -> str:
     """What to type to have a campaign, or one case of it, again."""
     if case is None:
-        return f"make campaign SEED={seed} MINUTES={minutes:g}"
+        return f"make campaign SEED={seed} MINUTES={minutes:g}" + " ONLY=schedules" * schedules_only
     return f"make campaign SEED={seed} CASE={shlex.quote(str(case))}"
 
 
@@ -498,7 +500,7 @@ def commit() -> str:
 
 
 def append_line(
-    score: Score, tallies: dict[str, Tally], *, seed: int, minutes: float, asked: float, at: str, stopped: str
+    score: Score, tallies: dict[str, Tally], *, typed: str, seed: int, minutes: float, at: str, stopped: str
 ) -> int:
     """Append one campaign to the scorecard, also one that was stopped, and by what; its violations."""
     if not SCORECARD.exists():
@@ -514,10 +516,10 @@ def append_line(
         f"{score.on_postgres:,}",
         f"{score.kills:,}",
         f"{score.requests:,}",
-        *(tallies[name] for name in REAL),
+        *(tallies.get(name, "-") for name in REAL),
         f"{score.doubles:,}",
         wrong,
-        f"`{command(seed, minutes=asked)}`",
+        f"`{typed}`",
     )
     with SCORECARD.open("a", encoding="utf-8") as file:
         file.write("| " + " | ".join(map(str, cells)) + " |\n")
@@ -534,6 +536,12 @@ def main() -> int:
     parser.add_argument("--cases", type=int, help="schedules; without, 100,000 an hour")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--told", type=Path, help="schedules only, and their score into this file")
+    parser.add_argument(
+        "--only",
+        choices=["schedules"],
+        default=os.environ.get("ONLY") or None,
+        help="leave out real processes and sockets, which take the cores from the schedules",
+    )
     given = parser.parse_args()
     cases = given.cases or max(1, round(SCHEDULES_AN_HOUR * max(1.0, given.minutes / 60)))
     if given.told is not None:
@@ -547,7 +555,13 @@ def main() -> int:
     with served_in_memory():
         if given.case is not None:
             return replay(given.seed, given.case)
-        return whole(given.seed, minutes=given.minutes, cases=cases, workers=given.workers)
+        return whole(
+            given.seed,
+            minutes=given.minutes,
+            cases=cases,
+            workers=given.workers,
+            schedules_only=given.only == "schedules",
+        )
 
 
 def told_to_stop() -> threading.Event:
@@ -558,11 +572,12 @@ def told_to_stop() -> threading.Event:
     return told
 
 
-def whole(seed: int, *, minutes: float, cases: int, workers: int) -> int:
+def whole(seed: int, *, minutes: float, cases: int, workers: int, schedules_only: bool = False) -> int:
     """A campaign, from its first schedule to its line in the scorecard, which it gets however it ends."""
     at, began, stopped = commit(), time.monotonic(), ""
-    score, tallies = Score(), {name: Tally() for name in REAL}
-    print(command(seed, minutes=minutes), flush=True)
+    score, tallies = Score(), {} if schedules_only else {name: Tally() for name in REAL}
+    typed = command(seed, minutes=minutes, schedules_only=schedules_only)
+    print(typed, flush=True)
 
     def left() -> float:
         return minutes - (time.monotonic() - began) / 60
@@ -575,8 +590,8 @@ def whole(seed: int, *, minutes: float, cases: int, workers: int) -> int:
     try:
         with schedules_beside(seed, minutes=minutes, cases=cases, workers=workers) as schedules:
             try:
-                first, later = real_cases(seed)
-                for name in REAL:
+                first, later = ({}, {}) if schedules_only else real_cases(seed)
+                for name in tallies:
                     tallies[name].there_are = len(first.get(name, [])) + len(later.get(name, []))
                 try_each(first)
                 score = schedules.score()
@@ -592,11 +607,9 @@ def whole(seed: int, *, minutes: float, cases: int, workers: int) -> int:
         raise
     finally:
         spent = minutes - left()
-        wrong = append_line(score, tallies, seed=seed, minutes=spent, asked=minutes, at=at, stopped=stopped)
+        wrong = append_line(score, tallies, typed=typed, seed=seed, minutes=spent, at=at, stopped=stopped)
         print(SCORECARD.read_text(encoding="utf-8").splitlines()[-1])
-    print(
-        f"{wrong} violations; faults in schedules: {len(score.kinds)} kinds; {command(seed, minutes=minutes)}"
-    )
+    print(f"{wrong} violations; faults in schedules: {len(score.kinds)} kinds; {typed}")
     return 130 if stopped else 1 if wrong else 0
 
 

@@ -128,6 +128,29 @@ def test_a_campaign_that_is_stopped_has_its_line(
     assert told["command"].startswith("`make campaign SEED=5 MINUTES=10`")
 
 
+def test_a_campaign_of_schedules_alone_says_so_in_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(Interrupted):
+        def score(self, *, at_once: bool = False) -> Score:
+            assert not at_once
+            return Score(schedules=12)
+
+    @contextmanager
+    def ended(*_: object, **__: object) -> Iterator[Interrupted]:
+        yield Ended()
+
+    monkeypatch.setattr(whole, "SCORECARD", tmp_path / "scorecard.md")
+    monkeypatch.setattr(whole, "commit", lambda: "abc")
+    monkeypatch.setattr(whole, "schedules_beside", ended)
+    monkeypatch.setattr(whole, "real_cases", None)
+    assert 0 == whole.whole(5, minutes=10, cases=1, workers=1, schedules_only=True)
+    cells = (tmp_path / "scorecard.md").read_text(encoding="utf-8").splitlines()[-1].strip("| ").split(" | ")
+    told = dict(zip(whole.COLUMNS, cells, strict=True))
+    assert ["-"] * len(whole.REAL) == [told[name] for name in whole.REAL]
+    assert "`make campaign SEED=5 MINUTES=10 ONLY=schedules`" == told["command"]
+
+
 def test_schedules_that_are_told_to_end_know_it() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
