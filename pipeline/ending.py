@@ -243,8 +243,8 @@ async def applied(
     only_waits = is_open and not found & {Exit.IN_DOUBT, Exit.UNAVAILABLE}
     if only_waits:
         found.add(Exit.UNAVAILABLE)  # a run that has to be resumed is not done
-    if is_open and session.ports.stopping():
-        found.add(session.ports.interruption())  # one that had come to its end was not interrupted
+    if is_open and session.ports.stopping() and not isinstance(trouble, GuardError):
+        found.add(session.ports.interruption())  # what came to its end, or to a guard, was not interrupted
     summary = _ended(summary, found, trouble, session.ports.world)
     if only_waits and summary.exit_code == Exit.UNAVAILABLE:
         summary = replace(summary, verdict=MAY_GO)
