@@ -57,8 +57,9 @@ def told_by(rows: pl.DataFrame, identity: Identity) -> pl.DataFrame:
     """What rows (made by `to_spool`, set aside) say of locations, in `ASIDE_SCHEMA`."""
     if rows.is_empty():
         return pl.DataFrame(schema=ASIDE_SCHEMA)
-    absent = [pl.lit(None, pl.String).alias(one) for one in ("meter_point",) if one not in rows.columns]
-    rows = rows.with_columns(*absent, wire_user(rows).alias("user_id"))
+    rows = rows.with_columns(wire_user(rows).alias("user_id"))
+    if "meter_point" not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, pl.String).alias("meter_point"))
     location_id = identity.location_id(pl.col("user"), pl.col("place"))
     return rows.select(
         "user_id",
