@@ -144,13 +144,17 @@ def test_the_rate_is_capped_by_the_commands_own_limit(
     assert [5.0] + [1.0] * len(reads) == turns
 
 
-def test_users_that_left_the_ledger_s_sight_are_named_unexpected_only_when_they_are_there(
-    meterfeed: Any,
-    api: Sandbox,
-    write: Any,  # noqa: F811
-) -> None:
+@pytest.fixture
+def visitor(meterfeed: Any, api: Sandbox, write: Any) -> None:  # noqa: F811
+    """Five customers of ours, and a user of somebody else's."""
     meterfeed("sync", *write("a.csv", portfolio(5)), "--json", **settings_for(api))
     by_hand(api, "POST", "/users", {"userId": "visitor"})
+
+
+@pytest.mark.usefixtures("visitor")
+def test_users_that_left_the_ledger_s_sight_are_named_unexpected_only_when_they_are_there(
+    meterfeed: Any, api: Sandbox
+) -> None:
     told = meterfeed("reconcile", "--users", "all", "--json").document
     assert 1 == told["drift"]["user"]["unexpected"]
     by_hand(api, "DELETE", "/users/visitor")
@@ -158,13 +162,10 @@ def test_users_that_left_the_ledger_s_sight_are_named_unexpected_only_when_they_
     assert gsrn(1)
 
 
+@pytest.mark.usefixtures("visitor")
 def test_a_user_that_only_the_list_shows_and_nobody_could_read_is_not_called_unexpected(
-    meterfeed: Any,
-    api: Sandbox,
-    write: Any,  # noqa: F811
+    meterfeed: Any, api: Sandbox
 ) -> None:
-    meterfeed("sync", *write("a.csv", portfolio(5)), "--json", **settings_for(api))
-    by_hand(api, "POST", "/users", {"userId": "visitor"})
     api.set_faults({"fault": [{"kind": "unavailable-503", "on": "GET /users/{userId}"}]})
     assert 15 == meterfeed("reconcile", "--users", "all", "--json").code
     api.set_faults(None)
