@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import polars as pl
 
-from pipeline.phases import MANNERS
+from pipeline.phases import MANNERS, Phase
 from schemas.ledger import MANIFEST_SCHEMA
+from schemas.outcomes import Kind
 
 HOLDING_COLUMNS = [name for name in MANIFEST_SCHEMA.names() if name not in ("partition", "position")]
 KEY = ["user_id", "id"]
@@ -24,8 +25,9 @@ JOINED = "joined:"
 the next full one is compared anew. Of its meter points the ledger knows which it may have."""
 
 UNTOLD = "untold"
-"""Digest of a record that is there, and nobody can tell whether it says what was sent: its spool was lost. Whatever
-an export says of it next is a change. Also the reason of the chunk in which that was found."""
+"""Digest of a record of which nobody can tell what the API holds: its spool was lost, or it was removed to be made
+anew, and that came to nothing. Whatever an export says of it next is a change. Also the reason of the chunk in which
+the former was found."""
 
 DELETED = "deleted"
 """Digest of a record that is known to be gone."""
@@ -39,6 +41,21 @@ def merge(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
     is_overtaken = (own == own.shift(-1, fill_value="")) & (user == user.shift(-1, fill_value=""))
     is_gone = is_overtaken | (changes["digest"] == DELETED)
     return changes.filter(~is_gone) if is_gone.any() else changes
+
+
+REMADE = (Phase.REPLACE_RESOURCES.value, Kind.RESOURCE.value)
+"""The phase that changes a record by removing it and making it anew, and the kind of such a record."""
+
+
+def doubt(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
+    """What is held after a change of `records` was begun, and what became of it is not known to be what was wanted."""
+    if held is None:
+        return records.head(0).select(HOLDING_COLUMNS)
+    begun = records.select(KEY).unique().with_columns(pl.lit(UNTOLD).alias("untold"))
+    return held.join(begun, on=KEY, how="left", maintain_order="left").select(
+        pl.coalesce("untold", "digest").alias("digest") if name == "digest" else name
+        for name in HOLDING_COLUMNS
+    )
 
 
 MERGES: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {

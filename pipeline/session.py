@@ -23,7 +23,7 @@ from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
 from pipeline.delivery.wire import Wire
 from pipeline.guards import History, tightest
-from pipeline.holdings import MERGES, UNTOLD
+from pipeline.holdings import MERGES, REMADE, UNTOLD, doubt
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint, share_a_profile
 from pipeline.order import Opened, Order, Ports
@@ -438,8 +438,13 @@ class Session:
         return GuardsSection(**json.loads(now.plan or "{}").get("limits", {}))
 
     async def remember(self) -> None:
-        """Fold what was acknowledged into what the API is believed to hold."""
+        """Fold what was acknowledged into what the API is believed to hold, and what is not to be believed any more.
+
+        A resource is changed by removing it and making it anew. Where the second half never came, an export that says
+        again what was there before must not be told that it is.
+        """
         await self.durable(self.ledger.absorb, MERGES)
+        await self.durable(self.ledger.absorb_undone, *REMADE, doubt)
 
     def wire(self) -> Wire:
         """A way to the API for reading, and for the few changes that are no part of a plan."""

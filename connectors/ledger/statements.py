@@ -62,7 +62,7 @@ END_ATTEMPT = (
 TRY_AGAIN = (
     chunk.update()
     .where(chunk.c.chunk_seq == sa.bindparam("of_chunk"))
-    .values(state=State.IN_FLIGHT, attempt=chunk.c.attempt + 1, fence=sa.bindparam("by"))
+    .values(state=State.IN_FLIGHT, attempt=chunk.c.attempt + 1, absorbed=0, fence=sa.bindparam("by"))
 )
 """A planned chunk goes out once more: `of_chunk`, `by`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,6 +50,9 @@ STALE = "Another run has taken over the ledger while this one had lost its lock 
 
 _LARGE = ("plan", "summary")
 """Columns of a run that are not read where only its name, state or place is asked for."""
+
+Fold = Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]
+"""Maps what is held, and the records of chunks in the same buckets, to what is held after."""
 
 _NAMED = (t.chunk.c.chunk_seq, t.chunk.c.chunk_id, t.chunk.c.phase, t.chunk.c.n)
 
@@ -807,19 +810,44 @@ class Ledger:
                     break
                 taken.append(row)
                 size += row.n
-        kind, function = merge[taken[0].phase]
+        self._fold(connection, taken, *merge[taken[0].phase])
+        return size
+
+    def absorb_undone(self, phase: str, kind: str, doubt: Fold) -> int:
+        """Fold chunks of a phase that were begun and did not end well into the holdings, each once per attempt.
+
+        Args:
+            doubt: as for `absorb`; it says what can still be believed of their records.
+
+        Returns:
+            The number of records whose holdings were gone through.
+        """
+        # By run, for the index's sake: there is none of what was refused.
+        query = sa.select(*_NAMED).where(
+            t.chunk.c.run_seq.in_(sa.select(t.run.c.run_seq)),
+            t.chunk.c.phase == phase,
+            t.chunk.c.state.in_([State.PLANNED, State.BLOCKED, State.REJECTED]),
+            t.chunk.c.absorbed == 0,
+        )
+        with self._transaction() as connection:
+            undone = connection.execute(query).all()
+            if undone:
+                self._fold(connection, undone, kind, doubt)
+        return sum(row.n for row in undone)
+
+    def _fold(self, connection: sa.Connection, taken: Sequence[sa.Row[Any]], kind: str, merge: Fold) -> None:
+        """Bring the holdings up to date with what became of some chunks."""
         records = pl.concat([self._manifest(connection, row) for row in taken])
         stretches = self._stretches(connection, kind, records)
         for buckets in stretches:
             part = records if len(stretches) == 1 else records.filter(pl.col("bucket").is_in(buckets))
             held = self._pages(connection, kind, buckets)
-            self._store_pages(connection, kind, buckets, function(held, part))
+            self._store_pages(connection, kind, buckets, merge(held, part))
         connection.execute(
             t.chunk.update()
             .where(t.chunk.c.chunk_seq.in_([row.chunk_seq for row in taken]))
             .values(absorbed=1, fence=self.fence)
         )
-        return size
 
     def _manifest(self, connection: sa.Connection, row: sa.Row[Any]) -> pl.DataFrame:
         """The records of a chunk, once: what was kept of them is let go."""

@@ -78,6 +78,7 @@ REASON_TEXTS = {
     "release_planned": "The former holder has not let go of its meter point yet",
     "release_blocked": "The former holder of its meter point waits itself",
     "release_rejected": "The API refused to take its meter point from the former holder",
+    "removed_not_remade": "The old one was removed to be changed, and the API refused the new one: it holds neither",
 }
 """Reasons whose name says too little by itself."""
 STATUS = {

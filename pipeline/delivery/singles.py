@@ -34,6 +34,8 @@ from schemas.outcomes import Kind, Outcome
 
 STAYS = "has_other_records"
 """Reason of a removal that would take something along that nobody asked to remove."""
+NOT_REMADE = "removed_not_remade"
+"""Reason of a resource that was removed to be changed, and whose new content the API refuses: it holds neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,8 @@ class Singles:
             return Ended(State.IN_DOUBT, verdict.reason.value)
         if found is Found.DIFFERENT and MANNERS[phase].done is Outcome.CREATED:
             return Ended(State.REJECTED, "other_content_there", verdict.message or None)
+        if phase is Phase.REPLACE_RESOURCES and found is Found.ABSENT:
+            return Ended(State.REJECTED, NOT_REMADE, verdict.message or None)
         return Ended(State.REJECTED, verdict.reason.value, verdict.message or None)
 
 

@@ -472,12 +472,17 @@ def remote_is_ledger_is_accepted(of: Evidence) -> Iterator[str]:
         yield from _refused_for_nothing(of, books)
 
 
+UNTOLD = "untold"
+"""What the ledger says of a record of which it does not claim to know what is held."""
+
+
 def _holdings(of: Evidence, held: dict[Any, Record], before: dict[Any, Record]) -> Iterator[str]:
     """What the ledger believes to be held is held."""
     for kind, page in _rows(of.ledger, "SELECT kind, page FROM holding"):
         kind = "resource" if kind == "vehicle" else kind
-        for user, own in ids_in(page):
-            if (kind, user, own) not in held:
+        digests = unpacked(page)["digest"].to_pylist()
+        for (user, own), digest in zip(ids_in(page), digests, strict=True):
+            if (kind, user, own) not in held and digest != UNTOLD:
                 yield f"the ledger believes {kind} {own} to be held"
 
 

@@ -19,7 +19,7 @@ from connectors.ledger.store import Ledger
 from pipeline import account
 from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
-from pipeline.holdings import MERGES
+from pipeline.holdings import MERGES, REMADE, doubt
 from pipeline.phases import COUNTED, MANNERS, Phase
 from pipeline.plan import KindPlan, Plan
 from pipeline.ports import World
@@ -72,8 +72,8 @@ class Work(Protocol):
         """The plan."""
 
     @property
-    def held(self) -> pl.DataFrame | None:
-        """Locations that are believed to be held."""
+    def held(self) -> Mapping[Kind, pl.DataFrame]:
+        """What is believed to be held."""
 
 
 def keys_of(points: Sequence[str]) -> list[int]:
@@ -115,12 +115,12 @@ async def live(
     return ending_of(frames, await _account(ledger, durable, run.run_seq), error)
 
 
-def _run(ledger: Ledger, held: pl.DataFrame | None, now: float) -> RunRow:
+def _run(ledger: Ledger, held: Mapping[Kind, pl.DataFrame], now: float) -> RunRow:
     """The run that is under way, or a new one over what is held before it."""
     for run in ledger.runs():
         return run
-    if held is not None:
-        ledger.store_holdings(Kind.LOCATION.value, 0, held)
+    for kind, page in held.items():
+        ledger.store_holdings(kind.value, 0, page)
     return ledger.begin_run(
         command="sync",
         environment="sandbox",
@@ -134,6 +134,7 @@ def _run(ledger: Ledger, held: pl.DataFrame | None, now: float) -> RunRow:
 async def _account(ledger: Ledger, durable: Journal, run_seq: int) -> Lines:
     lines = await durable(ledger.account, run_seq)
     await durable(ledger.absorb, MERGES)
+    await durable(ledger.absorb_undone, *REMADE, doubt)
     return lines
 
 

@@ -40,6 +40,7 @@ from sandbox.inprocess import EPOCH, InProcessTransport, MemoryNetwork, VirtualT
 from sandbox.records import Coordinates, Location, Resource, User
 from schemas.errors import StorageError
 from schemas.ledger import MANIFEST_SCHEMA, Identity
+from schemas.outcomes import Kind
 from tests.campaign.checker import Evidence, Life, Sent, Witness, states_in
 from tests.campaign.life import Manner, keys_of, live
 from tests.campaign.quick import cheaply, lay_out
@@ -92,8 +93,8 @@ class Work:
     frames: dict[Phase, pl.DataFrame]
     records: list[dict[str, Any]]
     poison: set[str]
-    held: pl.DataFrame | None
-    """Locations the ledger knows beforehand: those that are to give up a meter point."""
+    held: dict[Kind, pl.DataFrame]
+    """What the ledger knows beforehand: locations that are to give up a meter point, resources to be made anew."""
 
 
 def work_of(one: Schedule) -> Work:
@@ -140,6 +141,7 @@ def work_of(one: Schedule) -> Work:
         body = {"resourceId": f"car-{n}", "resourceType": "Vehicle"}
         add("create_vehicles", homes[n % len(homes)], f"car-{n}", body)
     makes = [record["id"] for record in records if record["phase"].startswith("create")]
+    makes += [record["id"] for record in records if record["phase"] == "replace_resources"]
     poison = {own for own in makes if chance.random() < one.poison}
     return Work(_frames(records), records, poison, _believed(one))
 
@@ -170,18 +172,24 @@ def location_body(user: str, own: str, number: int, *, whole: bool) -> dict[str,
     return body | {"meterPointIds": [point(number)]}
 
 
-def _believed(one: Schedule) -> pl.DataFrame | None:
-    numbers = range(one.sizes["release_locations"])
-    if not numbers:
-        return None
-    n = len(numbers)
+def _believed(one: Schedule) -> dict[Kind, pl.DataFrame]:
+    released, remade = range(one.sizes["release_locations"]), range(one.sizes["replace_resources"])
+    locations = [(f"old-user-{n}", f"old-rel-{n}", None, keys_of(points_of(n))) for n in released]
+    resources = [(f"old-user-{n}", f"old-res-{n}", f"old-loc-{n}", []) for n in remade]
+    believed = {Kind.LOCATION: locations, Kind.RESOURCE: resources}
+    return {kind: _page(held) for kind, held in believed.items() if held}
+
+
+def _page(held: list[tuple[str, str, str | None, list[int]]]) -> pl.DataFrame:
+    n = len(held)
+    users, ids, places, keys = zip(*held, strict=True)
     return pl.DataFrame(
         {
-            "id": [f"old-rel-{number}" for number in numbers],
-            "user_id": [f"old-user-{number}" for number in numbers],
-            "location_id": [None] * n,
+            "id": ids,
+            "user_id": users,
+            "location_id": places,
             "digest": ["before"] * n,
-            "meter_point_keys": [keys_of(points_of(number)) for number in numbers],
+            "meter_point_keys": keys,
             "bucket": [0] * n,
             "row": [0] * n,
             "scope": ["p"] * n,
@@ -346,7 +354,8 @@ class Simulation:
             "semantics": one.semantics,
             "rules": {"reject_ids": sorted(self.work.poison)},
         }
-        self.core = Core(plan, now=self.now, token_lifetime=one.token_lifetime)
+        kinder = plan | {"rules": {}}  # what is refused today may be there from before
+        self.core = Core(kinder, now=self.now, token_lifetime=one.token_lifetime)
         seed_world(self.core, one)
         before = self.core.state()
         latency = (0.0, one.latency)

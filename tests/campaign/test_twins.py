@@ -211,6 +211,16 @@ def test_absence_that_is_believed_at_once_is_seen(tmp_path: Path, monkeypatch: p
     assert "I6" in broken(simulate(one, tmp_path))
 
 
+def test_a_belief_that_outlives_what_was_removed_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resource is removed to be made anew, and the API does not take the new one."""
+    one = calm(sizes=dict.fromkeys(SIZES, 0) | {"replace_resources": 2}, poison=1.0)
+    assert set() == broken(simulate(one, tmp_path / "honest"))
+    monkeypatch.setattr(Ledger, "absorb_undone", lambda *_: 0)
+    assert {"I9"} == broken(simulate(one, tmp_path / "credulous"))
+
+
 def test_a_refusal_that_is_not_read_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(self: Reader, phase: Any, records: Any) -> list[Found]:
         return [Found.ABSENT for _ in records]
@@ -480,6 +490,7 @@ INVARIANTS: dict[str, tuple[list[str], list[str]]] = {
         [f"{CHECKER}::remote_is_ledger_is_accepted"],
         [
             f"{HERE}::test_a_refusal_that_is_not_read_back_is_seen",
+            f"{HERE}::test_a_belief_that_outlives_what_was_removed_is_seen",
             f"{HERE}::test_good_records_that_are_rejected_are_seen",
         ],
     ),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from connectors.ledger import open_ledger, store
 from connectors.ledger import statements as q
 from connectors.ledger.store import Ledger
-from pipeline.holdings import DELETED, MERGES
+from pipeline.holdings import DELETED, HOLDING_COLUMNS, MERGES, REMADE, UNTOLD, doubt
 from schemas.errors import StorageError
 from schemas.ledger import Draft, State
 from tests.ledger.conftest import IDENTITY, begun, manifest
@@ -69,6 +69,48 @@ def test_more_than_is_kept_in_memory_is_folded_too(sqlite_url, tmp_path, monkeyp
         assert 5 == ledger.absorb(MERGES)
         assert {} == ledger._fresh
         assert list("abcde") == ledger.holdings("user", range(256))["id"].to_list()
+
+
+@pytest.mark.parametrize("ended", [State.REJECTED, State.PLANNED, State.BLOCKED])
+def test_what_was_begun_and_came_to_nothing_is_not_believed_any_more(ended, ledger_url):
+    with opened(ledger_url) as ledger:
+        run = begun(ledger)
+        ledger.store_holdings("resource", 7, manifest("a", "b", bucket=7).select(HOLDING_COLUMNS))
+        draft = Draft(run, "replace_resources", 0, 0, 2, manifest("b", "c", bucket=7))
+        [chunk] = ledger.intend([draft], now=2.0)
+        assert 0 == ledger.absorb_undone(*REMADE, doubt), "nobody knows yet"
+        ledger.settle(chunk.chunk_seq, state=ended, now=3.0)
+        assert 2 == ledger.absorb_undone(*REMADE, doubt)
+        assert [("a", "d"), ("b", UNTOLD)] == digests(ledger)
+        assert 0 == ledger.absorb_undone(*REMADE, doubt), "once is enough"
+        if ended is State.PLANNED:
+            ledger.again(chunk.chunk_seq, now=4.0)
+            ledger.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=5.0)
+            ledger.absorb(MERGES)
+            assert [("a", "d"), ("b", "d"), ("c", "d")] == digests(ledger)
+
+
+def test_a_second_attempt_that_came_to_nothing_is_one_more_reason_for_doubt(ledger_url):
+    with opened(ledger_url) as ledger:
+        run = begun(ledger)
+        ledger.store_holdings("resource", 7, manifest("a", bucket=7).select(HOLDING_COLUMNS))
+        [chunk] = ledger.intend([Draft(run, "replace_resources", 0, 0, 1, manifest("a", bucket=7))], now=2.0)
+        ledger.settle(chunk.chunk_seq, state=State.PLANNED, now=3.0)
+        assert 1 == ledger.absorb_undone(*REMADE, doubt)
+        ledger.store_holdings("resource", 7, manifest("a", bucket=7).select(HOLDING_COLUMNS))
+        ledger.again(chunk.chunk_seq, now=4.0)
+        ledger.settle(chunk.chunk_seq, state=State.REJECTED, now=5.0)
+        assert 1 == ledger.absorb_undone(*REMADE, doubt)
+        assert [("a", UNTOLD)] == digests(ledger)
+
+
+def test_where_nothing_is_held_there_is_nothing_to_doubt():
+    assert [] == doubt(None, manifest("a")).rows()
+
+
+def digests(ledger: Ledger) -> list[tuple[str, str]]:
+    """The resources that are believed to be held, and what of."""
+    return ledger.holdings("resource", range(256)).select("id", "digest").rows()
 
 
 def test_a_chunk_that_was_not_stored_is_not_taken_for_the_one_that_got_its_number(ledger_url):

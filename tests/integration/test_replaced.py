@@ -1,0 +1,98 @@
+"""A resource is changed by removing it and making it anew: what if the second half never comes?
+
+The API then has nothing, whatever the next export says; also when that says again what was there before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.integration.test_cli_settle import mutating, portfolio
+from tests.integration.test_vanished import Company
+
+UNITS = """
+name = "units"
+country = "NO"
+[export]
+kind = "full"
+of = "resources"
+[file]
+match = "units-*"
+separator = ";"
+[columns]
+user = "Kundenr"
+location = "Anlegg"
+resource = "EnhetID"
+resource_type = "Type"
+[values.resource_type]
+"Varmepumpe" = "HVAC"
+"Bereder" = "HotWaterTank"
+"""
+CREATION = "POST /users/{userId}/locations/{locationId}/resources"
+REFUSED = {"fault": [{"kind": "bad-request", "on": CREATION}]}
+HELD_UP = {"fault": [{"kind": "rate-limited", "on": CREATION, "seconds": 100_000}]}
+UNANSWERED = {"fault": [{"kind": "dropped", "on": CREATION}, {"kind": "unavailable-503", "on": "read"}]}
+
+
+class Household(Company):
+    """A company of five customers, with one unit each."""
+
+    def units(self, first: str) -> list[str]:
+        """Write an export in which the first unit is of a type, and the others are tanks; its rows turned each time."""
+        self.count += 1
+        types = [first, *["Bereder"] * 4]
+        path, toml = self._folder / f"units-{self.count}.csv", self._folder / "units.toml"
+        rows = [f"K{n:04d};A{n:04d};E{n:04d};{kind}\n" for n, kind in enumerate(types)]
+        turned = rows[:: -1 if self.count % 2 else 1]
+        path.write_text("Kundenr;Anlegg;EnhetID;Type\n" + "".join(turned), encoding="utf-8")
+        toml.write_text(UNITS, encoding="utf-8")
+        return [str(path), "--profile", str(toml)]
+
+    def types(self) -> list[str]:
+        """Types of the units the API holds."""
+        return sorted(one["resourceType"] for one in self._api.state()["resources"])
+
+
+@pytest.fixture
+def household(meterfeed: Any, api: Sandbox, tmp_path: Any) -> Household:
+    one = Household(meterfeed, api, tmp_path)
+    one.run("sync", *one.export(portfolio(5)))
+    assert 0 == one.run("sync", *one.units("Bereder"))["exit_code"]
+    return one
+
+
+@pytest.mark.parametrize("faults", [REFUSED, HELD_UP, UNANSWERED], ids=["refused", "held-up", "unanswered"])
+@pytest.mark.parametrize("says", ["Bereder", "Varmepumpe"])
+def test_what_was_removed_and_not_made_again_is_made_by_the_next_export(household, api, faults, says):
+    api.set_faults(faults)
+    household.run("sync", *household.units("Varmepumpe"))
+    assert 4 == len(household.types())
+    api.set_faults("none")
+    done = household.run("sync", *household.units(says))
+    expected = ["HVAC" if says == "Varmepumpe" else "HotWaterTank", *["HotWaterTank"] * 4]
+    assert (0, sorted(expected)) == (done["exit_code"], household.types())
+    before = mutating(api)
+    again = household.run("sync", *household.units(says))
+    assert (5, before) == (again["records"]["resource"]["unchanged"], mutating(api))
+
+
+def page(told: dict[str, Any]) -> str:
+    return Path(told["artifacts"]["report"]).read_text(encoding="utf-8")
+
+
+def test_that_there_is_neither_the_old_one_nor_the_new_one_is_said(household, api):
+    api.set_faults(REFUSED)
+    told = household.run("sync", *household.units("Varmepumpe"))
+    assert (10, 4) == (told["exit_code"], len(household.types()))
+    assert "the API refused the new one: it holds neither" in page(told)
+
+
+def test_a_removal_that_is_refused_leaves_the_old_one_and_is_not_told_as_gone(household, api):
+    api.set_faults({"fault": [{"kind": "bad-request", "on": "DELETE /resources/{resourceId}"}]})
+    told = household.run("sync", *household.units("Varmepumpe"))
+    assert (10, ["HotWaterTank"] * 5) == (told["exit_code"], household.types())
+    assert "it holds neither" not in page(told)
