@@ -21,6 +21,7 @@ from schemas.coordinates import numbers
 from schemas.errors import ProfileError
 from schemas.meter_points import BLANKS, HIDDEN, SCHEMES, MeterPointScheme
 from schemas.profile import GEOGRAPHIC, LOCATION_TYPES, RESOURCE_TYPES, VEHICLE, Profile
+from schemas.rules.keys import CONTROLS
 
 UNDOINGS: Final[Mapping[str, tuple[str, str]]] = {
     "zero-width": (f"[{HIDDEN}]", ""),
@@ -99,10 +100,22 @@ def _renamed(kept: pl.DataFrame, profile: Profile, source: int) -> pl.DataFrame:
 # ------------------------------------------------------------------ which rows
 def _is_kept(raw_rows: pl.DataFrame, profile: Profile) -> pl.Expr:
     return pl.all_horizontal(
-        pl.col(name).is_in(list(words)).fill_null(value=False)
+        pl.lit(_are_among(raw_rows[name], words))
         for name, words in profile.keep.items()
         if name in raw_rows.columns
     )
+
+
+def _are_among(texts: pl.Series, words: tuple[str, ...]) -> pl.Series:
+    """Whether each text is one of the words, whatever blanks and signs that cannot be seen stand in either."""
+    wanted = _bare(pl.Series(words, dtype=pl.String))
+    spellings = texts.drop_nulls().unique()  # a few, as a rule: the column stays as it is
+    meant = spellings.filter(_bare(spellings).is_in(wanted.implode()))
+    return texts.is_in(meant.implode()).fill_null(value=False)
+
+
+def _bare(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(rf"[{BLANKS}{HIDDEN}{CONTROLS}]", "")
 
 
 def _of_carrier(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
@@ -116,7 +129,7 @@ def _of_carrier(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
 
 # ------------------------------------------------------------------ protected addresses
 def _is_flagged(rows: pl.DataFrame, profile: Profile) -> pl.Series:
-    return rows["protected"].is_in(list(profile.protect.values)).fill_null(value=False)
+    return _are_among(rows["protected"], profile.protect.values)
 
 
 def _protect(rows: pl.DataFrame, is_flagged: pl.Series, profile: Profile) -> pl.DataFrame:

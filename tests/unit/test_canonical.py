@@ -109,6 +109,33 @@ def test_protected_rows_go_without_coordinates() -> None:
     assert (rows.filtered, dict(rows.normalised)) == (0, {"protected": 1})
 
 
+UNSEEN = ["J ", "\u00a0J", "\ufeffJ", "J\u200b", "J\t", " J\r\n", "\x00J", "\u00adJ\u2003"]
+
+
+@pytest.mark.parametrize("flag", UNSEEN)
+def test_a_flag_protects_whatever_stands_in_its_cell_unseen(flag: str) -> None:
+    """It would fail open: the coordinates would be sent, and nothing would say so."""
+    row = {**GOOD, "protected": flag}
+
+    assert [None] == canonical(profile(**PROTECTED), row)["latitude"].to_list()
+    assert 1 == to_canonical(raw_rows([row]), profile(**PROTECTED), 0).flagged.height
+    listed_so = profile(columns={"protected": "protected"}, protect={"values": [flag]})
+    assert [None] == canonical(listed_so, {**GOOD, "protected": "J"})["latitude"].to_list()
+
+
+@pytest.mark.parametrize("flag", ["j", "JJ", "NJ", "", " ", None])
+def test_another_word_than_the_listed_ones_protects_nothing(flag: str | None) -> None:
+    assert [60.10501] == canonical(profile(**PROTECTED), {**GOOD, "protected": flag})["latitude"].to_list()
+
+
+@pytest.mark.parametrize("status", ["Aktiv ", "\ufeffAktiv", "Ak\u00adtiv"])
+def test_what_is_kept_does_not_hang_on_characters_nobody_sees(status: str) -> None:
+    wanted = profile(columns={"status": "status"}, keep={"status": ["Aktiv"]})
+    made = to_canonical(raw_rows([{**GOOD, "status": status}, {**GOOD, "status": "aktiv"}]), wanted, 0)
+
+    assert ([2], 1) == (made.rows["row"].to_list(), made.filtered)
+
+
 def test_protected_rows_that_only_coordinates_place_are_left_out() -> None:
     row = {**GOOD, "protected": "Ja", "meter_point": None}
     rows = to_canonical(raw_rows([row, GOOD]), profile(**PROTECTED), 0)
