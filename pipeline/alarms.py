@@ -32,9 +32,9 @@ MALFORMED: Final = 0.50
 CUSTOMERS_PER_POINT: Final = 2.0
 """Customers per different meter point above which different points have become one."""
 PERSONAL: Final = 0.50
-"""Share of birth numbers: each single one may be a customer number that happens to look so."""
+"""Share of birth numbers, or phone numbers that begin with 00: a single one may be a customer number that looks so."""
 ADDRESSES: Final = 0.01
-"""Share of mail addresses or phone numbers, which nothing else looks like."""
+"""Share of mail addresses, or of phone numbers that begin with +, which nothing else looks like."""
 FEWEST_PERSONAL: Final = 10
 """Matches below which nothing is said."""
 DATES_PER_MATCH: Final = 0.05
@@ -65,8 +65,15 @@ _CURE_PERSONAL: Final = (
     "Check [columns]: such a column must not become an id. Map the customer number, or leave the column out."
 )
 
+MAIL: Final = "mail addresses"
+PHONES: Final = "phone numbers"
+DIALLED: Final = "phone numbers or customer numbers filled up with zeros"
+BIRTHS: Final = "birth numbers"
+VEHICLES: Final = "vehicle identification numbers"
+
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-_PHONE = r"^(?:\+|00)[1-9][0-9 ()-]{6,18}$"
+_PHONE = r"^\+[1-9][0-9 ()-]{6,18}$"
+_DIALLED = r"^00[1-9][0-9 ()-]{6,18}$"
 _VIN = r"^[A-HJ-NPR-Z0-9]{17}$"
 
 
@@ -110,19 +117,19 @@ class Alarms:
     def observe(self, canonical_rows: pl.DataFrame, judged: Judged) -> None:
         """Look at a batch of canonical rows and its verdicts."""
         self._broken.update(dict(judged.violations.group_by("rule").len().iter_rows()))
-        self._counts["rows"] += canonical_rows.height
         for name in (*ID_COLUMNS, "latitude_raw"):
             if name in canonical_rows.columns:
                 self._counts[name] += canonical_rows.height - canonical_rows[name].null_count()
-        self._sample(canonical_rows.gather_every(max(1, canonical_rows.height // SAMPLE_ROWS)))
+        self._sample(_some(canonical_rows))
+        if self._rulebook.subject.scheme is not None:
+            named = canonical_rows.select("user", "meter_point").drop_nulls("meter_point")
+            self._sample_meter_points(_some(named))
 
     def _sample(self, rows: pl.DataFrame) -> None:
         for name in ID_COLUMNS:
             if name in rows.columns:
                 seen = self._personal.setdefault(name, _Personal(self._rulebook.profile.country))
                 seen.add(rows[name].drop_nulls())
-        if self._rulebook.subject.scheme is not None:
-            self._sample_meter_points(rows.drop_nulls("meter_point"))
         if "latitude" in rows.columns:
             places = rows.select("user", "latitude", "longitude").drop_nulls().unique()
             self._places.update(
@@ -161,14 +168,13 @@ class Alarms:
         yield from self._personal_data()
         if self._is_correction:
             return
-        if self._counts["rows"] >= self._rulebook.profile.guards.minimum_rows:
-            yield from self._exponents()
-            yield from self._cut_or_rounded()
-            yield from self._another_column()
-            yield from self._check_digits()
-            yield from self._explosion()
-            yield from self._misplaced()
-            yield from self._one_place()
+        yield from self._exponents()
+        yield from self._cut_or_rounded()
+        yield from self._another_column()
+        yield from self._check_digits()
+        yield from self._explosion()
+        yield from self._misplaced()
+        yield from self._one_place()
 
     def _exponents(self) -> Iterator[Alarm]:
         for column in ID_COLUMNS:
@@ -178,7 +184,7 @@ class Alarms:
                 else f"{column}_is_not_in_exponent_form"
             )
             share = self._share(self._broken[rule], self._counts[column])
-            if share > EXPONENTS:
+            if share > EXPONENTS and self._are_many(self._counts[column]):
                 yield self._alarm(
                     "exponents",
                     column,
@@ -189,6 +195,9 @@ class Alarms:
     def _cut_or_rounded(self) -> Iterator[Alarm]:
         scheme = self._rulebook.subject.scheme
         if scheme is None or not isinstance(scheme.form, Number):
+            return
+        enough = min(self._rulebook.profile.guards.minimum_rows, SAMPLE_ROWS)
+        if self._counts["sampled"] < enough or not self._are_many(self._counts["meter_point"]):
             return
         ending = self._share(self._counts["ending_000"], self._counts["sampled"])
         if ending > ENDING_000:
@@ -212,7 +221,7 @@ class Alarms:
     def _another_column(self) -> Iterator[Alarm]:
         share = self._share(self._broken[rules.FORM], self._counts["meter_point"])
         scheme = self._rulebook.subject.scheme
-        if scheme is None or share <= MALFORMED:
+        if scheme is None or share <= MALFORMED or not self._are_many(self._counts["meter_point"]):
             return
         names = [name for name in LOOK_ALIKES if self._broken[name]]
         likeliest = max(names, key=lambda name: self._broken[name], default=None)
@@ -234,7 +243,7 @@ class Alarms:
         guards = self._rulebook.profile.guards
         checked = self._counts["meter_point"] - self._broken[rules.FORM]
         share = self._share(self._broken[rules.CHECK_DIGIT], checked)
-        if rule is None or checked < guards.minimum_rows or share <= guards.check_digit:
+        if rule is None or share <= guards.check_digit or not self._are_many(checked):
             return
         alarm = self._alarm(
             "check_digit",
@@ -251,6 +260,8 @@ class Alarms:
 
     def _explosion(self) -> Iterator[Alarm]:
         points, customers = self._points.estimate(), self._customers.estimate()
+        if not self._are_many(self._counts["meter_point"]):
+            return
         if points and customers > CUSTOMERS_PER_POINT * points:
             yield self._alarm(
                 "explosion",
@@ -261,7 +272,7 @@ class Alarms:
 
     def _misplaced(self) -> Iterator[Alarm]:
         placed, guards = self._counts["latitude_raw"], self._rulebook.profile.guards
-        if placed < guards.minimum_rows:
+        if not self._are_many(placed):
             return
         unread = self._share(self._broken["coordinates_are_numbers"], placed)
         if unread > guards.outside_country:
@@ -286,7 +297,7 @@ class Alarms:
     def _one_place(self) -> Iterator[Alarm]:
         total, most = sum(self._places.values()), max(self._places.values(), default=0)
         share = self._share(most, total)
-        if total >= self._rulebook.profile.guards.minimum_rows and share > ONE_POINT:
+        if share > ONE_POINT and self._are_many(total):
             alarm = self._alarm(
                 "one_place",
                 "latitude",
@@ -297,16 +308,26 @@ class Alarms:
 
     def _personal_data(self) -> Iterator[Alarm]:
         for column, seen in self._personal.items():
-            for what in seen.found(as_is=self._rulebook.subject.as_is):
-                yield self._alarm("personal_data", column, f"most values are {what}", _CURE_PERSONAL)
+            for what, share in seen.found(as_is=self._rulebook.subject.as_is):
+                said = f"{_percent(share)} of the values looked at are {what}"
+                yield self._alarm("personal_data", column, said, _CURE_PERSONAL)
 
     def _alarm(self, name: str, column: str, what: str, cure: str) -> Alarm:
         header = self._rulebook.profile.columns.mapped().get(column, column)
         return Alarm(name, f'{self._file}, column "{header}" ({column}): {what}.', cure)
 
+    def _are_many(self, values: int) -> bool:
+        """Whether so many values say something of their column."""
+        return values >= self._rulebook.profile.guards.minimum_rows
+
     @staticmethod
     def _share(part: int, whole: int) -> float:
         return part / whole if whole else 0.0
+
+
+def _some(rows: pl.DataFrame) -> pl.DataFrame:
+    """A thousand rows or up to twice as many, evenly spread; all, where there are fewer."""
+    return rows.gather_every(max(1, rows.height // SAMPLE_ROWS))
 
 
 class _Personal:
@@ -316,32 +337,47 @@ class _Personal:
         self._country = country
         self._values = 0
         self._matches: Counter[str] = Counter()
+        self._lengths: Counter[int] = Counter()
         self._dates: set[str] = set()
 
     def add(self, values: pl.Series) -> None:
         """Look at some values; none of them is kept."""
         self._values += values.len()
-        for what, pattern in (("mail addresses", _EMAIL), ("phone numbers", _PHONE)):
+        for what, pattern in ((MAIL, _EMAIL), (PHONES, _PHONE)):
             self._matches[what] += int(values.str.contains(pattern).sum())
+        dialled = values.filter(values.str.contains(_DIALLED))
+        self._matches[DIALLED] += dialled.len()
+        self._lengths.update(dialled.str.len_chars().to_list())
         vehicles = values.str.contains(_VIN) & values.str.contains("[A-Z]") & values.str.contains("[0-9]{4}$")
-        self._matches["vehicle identification numbers"] += int(vehicles.sum())
+        self._matches[VEHICLES] += int(vehicles.sum())
         shape, is_birth_number = _birth_numbers(self._country)
         births = [value for value in values.filter(values.str.contains(shape)) if is_birth_number(value)]
-        self._matches["birth numbers"] += len(births)
+        self._matches[BIRTHS] += len(births)
         self._dates.update(_date_part(value) for value in births)
 
-    def found(self, *, as_is: bool) -> Iterator[str]:
-        """What most values are, if it is something personal."""
-        for what in ("mail addresses", "phone numbers"):
-            if self._matches[what] >= max(FEWEST_PERSONAL, ADDRESSES * self._values):
-                yield what
-        births = self._matches["birth numbers"]
-        diverse = len(self._dates) >= DATES_PER_MATCH * births
-        if births >= max(FEWEST_PERSONAL, PERSONAL * self._values) and diverse:
-            yield "birth numbers"
-        what = "vehicle identification numbers"
-        if as_is and self._matches[what] >= max(FEWEST_PERSONAL, PERSONAL * self._values):
-            yield what
+    def found(self, *, as_is: bool) -> Iterator[tuple[str, float]]:
+        """What values are, if it is something personal, and the share that is."""
+        for what in (MAIL, PHONES):
+            if self._are(what, ADDRESSES):
+                yield what, self._share(what)
+        if self._are(DIALLED, PERSONAL) and self._vary_in_length() and not self._are(PHONES, ADDRESSES):
+            yield PHONES, self._share(DIALLED)
+        diverse = len(self._dates) >= DATES_PER_MATCH * self._matches[BIRTHS]
+        if self._are(BIRTHS, PERSONAL) and diverse:
+            yield BIRTHS, self._share(BIRTHS)
+        if as_is and self._are(VEHICLES, PERSONAL):
+            yield VEHICLES, self._share(VEHICLES)
+
+    def _are(self, what: str, share: float) -> bool:
+        return self._matches[what] >= max(FEWEST_PERSONAL, share * self._values)
+
+    def _share(self, what: str) -> float:
+        return self._matches[what] / self._values
+
+    def _vary_in_length(self) -> bool:
+        """Whether what begins with 00 is of several lengths: customer numbers are filled up with zeros to one."""
+        commonest = max(self._lengths.values(), default=0)
+        return self._matches[DIALLED] - commonest >= max(FEWEST_PERSONAL, ADDRESSES * self._values)
 
 
 def _birth_numbers(country: str) -> tuple[str, Callable[[str], bool]]:

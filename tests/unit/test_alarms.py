@@ -170,6 +170,42 @@ def test_the_share_of_bad_rows_in_a_correction_says_nothing(change: Callable[[in
     assert names(watch(damaged(change), is_correction=True)) == []
 
 
+def _sparse(filled: Sequence[str], rows: int = ROWS, column: str = "meter_point") -> list[Row]:
+    """Honest rows of which few fill a column, evenly spread."""
+    every = rows // len(filled)
+    given = {n * every: text for n, text in enumerate(filled)}
+    return [{**honest(n), column: given.get(n)} for n in range(rows)]
+
+
+@pytest.mark.parametrize(
+    "filled", [["12345"], ["707057500000012000"] * 3, ["7,07058E+17"] * 2, [gsrn(7)] * 40], ids=str
+)
+def test_a_column_that_few_rows_fill_is_judged_row_by_row(filled: list[str]) -> None:
+    assert [] == names(watch(_sparse(filled)))
+
+
+def test_one_spoilt_resource_among_few_does_not_stop_the_file() -> None:
+    wanted = profile(columns={"resource": "resource", "resource_type": "resource_type"})
+    rows = _sparse(["1,07E+17", *(f"E{n}" for n in range(19))], column="resource")
+    rows = [{**row, "resource_type": row["resource"] and "Charger"} for row in rows]
+
+    assert [] == names(watch(rows, wanted))
+
+
+def test_a_damaged_column_that_a_tenth_of_the_rows_fills_is_found_in_one_batch() -> None:
+    """The sample is taken of what is filled."""
+    cut = [f"{gsrn(n)[:15]}000" for n in range(400)]
+
+    assert "ending_000" in names(watch(_sparse(cut, rows=4_000), environment="sandbox", batch=4_000))
+
+
+def test_a_large_smallest_sample_is_no_larger_than_what_is_looked_at() -> None:
+    rows = damaged(_rounded, rows=2_500)
+
+    assert "rounded" in names(watch(rows, profile(guards={"minimum_rows": 2_000}), batch=2_500))
+    assert [] == names(watch(rows[:1_999], profile(guards={"minimum_rows": 2_000}), batch=2_500))
+
+
 def test_check_digits_stop_in_production_and_warn_in_the_sandbox() -> None:
     alarms = watch(damaged(_wrong_digit), environment="sandbox")
 
@@ -250,9 +286,10 @@ FINNISH = ["131052-308T", "010150-914D", "131052A308T"]
     [
         ([f"ingen{n}@eksempel.invalid" for n in range(60)], "mail addresses"),
         ([f"+47 00 00 {n:02} 00" for n in range(60)], "phone numbers"),
+        ([f"0046{10 ** (6 + n % 3) + n}" for n in range(60)], "phone numbers"),
         (BIRTH_NUMBERS, "birth numbers"),
     ],
-    ids=["mail", "phone", "birth"],
+    ids=["mail", "phone", "phone as dialled", "birth"],
 )
 def test_personal_data_in_an_id_column_stops_even_a_small_file(
     column: str, values: list[str], what: str
@@ -269,6 +306,24 @@ def test_a_mail_address_among_customer_numbers_is_found_by_the_hundred() -> None
 
     assert names(watch(rows)) == ["personal_data"]
     assert names(watch(rows, is_correction=True)) == ["personal_data"]
+
+
+@pytest.mark.parametrize("width", [10, 12])
+@pytest.mark.parametrize("rows", [40, 2_000])
+def test_customer_numbers_filled_up_with_zeros_are_no_phone_numbers(width: int, rows: int) -> None:
+    """Billing systems fill them up to one length; no setting would let them through."""
+    padded = [{**honest(n), "user": f"{10 ** (width - 3) + 7_919 * n:0{width}}"} for n in range(rows)]
+    mistyped = [{**row, "user": f"{row['user']}0"} if n in (3, 7) else row for n, row in enumerate(padded)]
+
+    assert [] == names(watch(padded))
+    assert [] == names(watch(mistyped))
+
+
+def test_a_share_is_called_what_it_is() -> None:
+    rows = damaged(lambda n, row: {**row, "user": f"+47 0000 {n:04}"}, 0.02, rows=1_000)
+    (alarm,) = watch(rows).found()
+
+    assert "2 % of the values looked at are phone numbers" in alarm.message
 
 
 @pytest.mark.parametrize(
