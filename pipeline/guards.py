@@ -41,18 +41,18 @@ class History:
 def row_guards(rows: RowCounts, limits: GuardsSection, *, history: History, full: bool) -> list[GuardCheck]:
     """Guards on what was read.
 
-    A delta may be of any size, so only full exports are compared with the one before.
+    A delta may be of any size, so only full exports are compared with the one before. Rows that nobody wanted make no
+    bad row rarer.
     """
-    bad = rows.quarantined + rows.unreadable
-    share = bad / rows.read if rows.read else 0.0
     kept = rows.read - rows.filtered
+    share = (rows.quarantined + rows.unreadable) / kept if kept else 0.0
     checks = [
         GuardCheck(EMPTY, kept, 1, tripped=kept == 0, unit="count"),
         GuardCheck(
             "quarantined",
             share,
             limits.quarantined,
-            tripped=rows.read >= limits.minimum_rows and share > limits.quarantined,
+            tripped=kept >= limits.minimum_rows and share > limits.quarantined,
         ),
     ]
     before = history.rows
@@ -122,7 +122,7 @@ _SENTENCES = {
     LOST: "{value:.0f} meter points would leave their location and go to no other; the limit is {limit:.0f}. "
     "A row of a delta says all of its location: name each of its meter points.",
     EMPTY: "The exports hold no row to load ({value:.0f}).",
-    "quarantined": "{value:.1%} of the rows are quarantined or unreadable; the limit is {limit:.1%}.",
+    "quarantined": "{value:.1%} of the rows to load are quarantined or unreadable; the limit is {limit:.1%}.",
     "shrank": "The export is {value:.1%} smaller than the last one; the limit is {limit:.1%}.",
     "grew": "The export is {value:.0%} larger than the last one; the limit is {limit:.0%}.",
     "updates": "{value:.1%} of the known records would change at once; the limit is {limit:.1%}.",

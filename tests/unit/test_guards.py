@@ -41,6 +41,20 @@ def test_unreadable_rows_count_like_quarantined_ones():
     assert ["quarantined"] == tripped(row_guards(counts, LIMITS, history=NO_HISTORY, full=True))
 
 
+@pytest.mark.parametrize(
+    ("read", "filtered", "bad", "expected"),
+    [
+        (100_000, 97_000, 2_000, ["quarantined"]),
+        (100_000, 97_000, 60, []),
+        (100_000, 97_000, 61, ["quarantined"]),
+        (100_000, 99_701, 200, []),
+    ],
+)
+def test_rows_that_nobody_wants_make_no_bad_row_rarer(read, filtered, bad, expected):
+    counts = rows(read, bad=bad, filtered=filtered)
+    assert expected == tripped(row_guards(counts, LIMITS, history=NO_HISTORY, full=False))
+
+
 @pytest.mark.parametrize("counts", [rows(0), rows(50, filtered=50)])
 def test_an_export_with_nothing_to_load_is_empty(counts):
     assert ["empty"] == tripped(row_guards(counts, LIMITS, history=NO_HISTORY, full=True))
