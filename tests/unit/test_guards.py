@@ -214,7 +214,7 @@ APPROVED = f"{CURE}; if it is right, run `meterfeed apply abc`."
         (GuardCheck("empty", 0, 1, True, "count"), "The exports hold no row to load (0).", f"{CURE}."),
         (
             GuardCheck("quarantined", 0.5, 0.02, True),
-            "50.0% of the rows are quarantined or unreadable; the limit is 2.0%.",
+            "50.0% of the rows to load are quarantined or unreadable; the limit is 2.0%.",
             APPROVED,
         ),
         (
