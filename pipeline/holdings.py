@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from pipeline.phases import MANNERS, Phase
+from pipeline.phases import CHANGING, MANNERS, Phase
 from schemas.ledger import MANIFEST_SCHEMA
-from schemas.outcomes import Kind
 
 HOLDING_COLUMNS = [name for name in MANIFEST_SCHEMA.names() if name not in ("partition", "position")]
 KEY = ["user_id", "id"]
@@ -25,9 +24,13 @@ JOINED = "joined:"
 the next full one is compared anew. Of its meter points the ledger knows which it may have."""
 
 UNTOLD = "untold"
-"""Digest of a record of which nobody can tell what the API holds: its spool was lost, or it was removed to be made
-anew, and that came to nothing. Whatever an export says of it next is a change. Also the reason of the chunk in which
-the former was found."""
+"""Digest of a record of which nobody can tell what the API holds: its spool was lost, or a change of it was begun and
+came to nothing. Whatever an export says of it next is a change. Also the reason of the chunk in which the former was
+found."""
+
+PROTECTED = "protected:"
+"""How the digest of a protected location begins: a correction that comes without the flagged row finds it there. What
+becomes of the location does not take the mark away, but an export that speaks for all of it."""
 
 DELETED = "deleted"
 """Digest of a record that is known to be gone."""
@@ -38,23 +41,35 @@ def merge(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
     fresh = records.select(HOLDING_COLUMNS)
     changes = (fresh if held is None else pl.concat([held, fresh])).sort("bucket", *KEY, maintain_order=True)
     user, own = changes["user_id"], changes["id"]
+    if (fresh["digest"] == RELEASED).any():
+        changes = _released(changes)
     is_overtaken = (own == own.shift(-1, fill_value="")) & (user == user.shift(-1, fill_value=""))
     is_gone = is_overtaken | (changes["digest"] == DELETED)
     return changes.filter(~is_gone) if is_gone.any() else changes
 
 
-REMADE = (Phase.REPLACE_RESOURCES.value, Kind.RESOURCE.value)
-"""The phase that changes a record by removing it and making it anew, and the kind of such a record."""
+def _released(changes: pl.DataFrame) -> pl.DataFrame:
+    """Changes, sorted by their records, in which a protected location that gives up a meter point stays protected."""
+    digest = pl.col("digest")
+    was_protected = digest.shift(1).over(KEY).str.contains(PROTECTED, literal=True)
+    kept = pl.when((digest == RELEASED) & was_protected).then(pl.lit(PROTECTED + RELEASED)).otherwise(digest)
+    return changes.with_columns(kept.alias("digest"))
+
+
+def untold() -> pl.Expr:
+    """The digest of a record of which nobody can tell what it says, but that its address is protected."""
+    is_protected = pl.col("digest").str.contains(PROTECTED, literal=True)
+    return pl.when(is_protected).then(pl.lit(PROTECTED + UNTOLD)).otherwise(pl.lit(UNTOLD)).alias("digest")
 
 
 def doubt(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
     """What is held after a change of `records` was begun, and what became of it is not known to be what was wanted."""
     if held is None:
         return records.head(0).select(HOLDING_COLUMNS)
-    begun = records.select(KEY).unique().with_columns(pl.lit(UNTOLD).alias("untold"))
+    begun = records.select(KEY).unique().with_columns(pl.lit(value=True).alias("begun"))
+    digest = pl.when("begun").then(untold()).otherwise("digest").alias("digest")
     return held.join(begun, on=KEY, how="left", maintain_order="left").select(
-        pl.coalesce("untold", "digest").alias("digest") if name == "digest" else name
-        for name in HOLDING_COLUMNS
+        digest if name == "digest" else name for name in HOLDING_COLUMNS
     )
 
 
@@ -62,3 +77,8 @@ MERGES: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.Da
     phase.value: (manner.kind.value, merge) for phase, manner in MANNERS.items()
 }
 """How the ledger folds acknowledged chunks of each phase into its pages."""
+
+DOUBTS: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {
+    phase.value: (MANNERS[phase].kind.value, doubt) for phase in Phase if phase in CHANGING
+}
+"""How the ledger folds chunks of a phase into its pages that were begun and did not end well."""

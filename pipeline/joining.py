@@ -15,8 +15,7 @@ import polars as pl
 
 from pipeline.delivery.answers import HeldLocation
 from pipeline.delivery.comparing import has_coordinates, held_meter_points, same_location
-from pipeline.holdings import JOINED
-from pipeline.protection import PROTECTED
+from pipeline.holdings import JOINED, PROTECTED
 
 Record = Mapping[str, Any]
 Keys = Callable[[Sequence[str]], list[int]]

@@ -72,6 +72,11 @@ COUNTED = frozenset(phase for phase, manner in MANNERS.items() if manner.done is
 TOLD = COUNTED | {phase for phase, manner in MANNERS.items() if manner.removes}
 """Phases each of whose records is told of: those of the exports, and what is removed because no export names it."""
 
+CHANGING = frozenset(
+    {Phase.RELEASE_LOCATIONS, Phase.FREE_LOCATIONS, Phase.UPDATE_LOCATIONS, Phase.REPLACE_RESOURCES}
+)
+"""Phases that change what is there: begun and not acknowledged, they may have left it as it was, changed, or gone."""
+
 NAMED_BY_NO_ROW = frozenset(phase for phase, manner in MANNERS.items() if manner.bodiless)
 """Phases whose records are those of earlier exports: no row of this one speaks of them."""
 

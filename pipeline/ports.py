@@ -219,10 +219,8 @@ class Ledger(Protocol):
         """Fold acknowledged chunks into the holdings."""
         ...
 
-    def absorb_undone(
-        self, phase: str, kind: str, doubt: Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]
-    ) -> int:
-        """Fold chunks of a phase that were begun and did not end well into the holdings."""
+    def absorb_undone(self, doubts: Mapping[str, Any]) -> int:
+        """Fold chunks that were begun and did not end well into the holdings."""
         ...
 
     def remember(self, values: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 import polars as pl
 
 from pipeline.conflicts import COORDINATE_TOLERANCE
-from pipeline.holdings import KEY
+from pipeline.holdings import KEY, PROTECTED
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import RowShape, to_spool
 from pipeline.ports import RowSpool
@@ -33,10 +33,6 @@ MARKS: Final = "marks"
 
 COVERED: Final = "covered"
 """Boolean column of rows whose location is protected; absent where no row is."""
-
-PROTECTED: Final = "protected:"
-"""How the digest of a protected location begins, in the ledger too: a correction that comes without the flagged row
-finds it there."""
 
 _MARK = pl.Schema(
     {

@@ -30,11 +30,12 @@ from pipeline.conflicts import (
     differing_locations,
     ownership_violations,
 )
+from pipeline.holdings import PROTECTED
 from pipeline.identity import ID_KEY, Identity, record_digest
 from pipeline.intake import ROWS
 from pipeline.partition import METER_POINT_KEY, USER_KEY, bucket, user_key, wire_user
 from pipeline.ports import RowSpool
-from pipeline.protection import COVERED, MARKS, PROTECTED, Shielded, shield
+from pipeline.protection import COVERED, MARKS, Shielded, shield
 from pipeline.row_token import SOURCE_SIZE
 from schemas.errors import AccountError
 from schemas.outcomes import Kind

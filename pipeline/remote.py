@@ -29,11 +29,10 @@ from pipeline.delivery.calls import (
 from pipeline.delivery.classifier import Expectation, Ruling
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.wire import Exchange, Wire
-from pipeline.holdings import HOLDING_COLUMNS, JOINED, KEY, RELEASED
+from pipeline.holdings import HOLDING_COLUMNS, JOINED, KEY, PROTECTED, RELEASED, UNTOLD
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import bucket, user_key
 from pipeline.ports import World
-from pipeline.protection import PROTECTED
 from schemas.errors import ApiUnavailable
 from schemas.exchange import Answer, Call
 from schemas.ledger import MANIFEST_SCHEMA
@@ -320,8 +319,12 @@ def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
 
 
 def _without_let_go(differs: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-    """Without locations that gave up a meter point, or kept some: of them is known what they may hold, no more."""
-    is_loose = (pl.col("digest") == RELEASED) | pl.col("digest").str.starts_with(JOINED)
+    """Without those of which the ledger knows what they may hold, and no more.
+
+    Locations that gave up a meter point or kept some, and whatever a change was begun of and came to nothing.
+    """
+    said = pl.col("digest").str.strip_prefix(PROTECTED)
+    is_loose = said.is_in([RELEASED, UNTOLD]) | said.str.starts_with(JOINED)
     if not differs.select(is_loose.any()).item():
         return differs
     there = found.select(*KEY, pl.col("meter_point_keys").alias("there"))

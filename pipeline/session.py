@@ -23,7 +23,7 @@ from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
 from pipeline.delivery.wire import Wire
 from pipeline.guards import History, tightest
-from pipeline.holdings import MERGES, REMADE, UNTOLD, doubt
+from pipeline.holdings import DOUBTS, MERGES, UNTOLD
 from pipeline.identity import Identity
 from pipeline.job import Job, fingerprint, share_a_profile
 from pipeline.order import Opened, Order, Ports
@@ -52,6 +52,8 @@ SETTLED = "settled"
 SENDING = "sending"
 PLANNED = "planned"
 SUPERSEDED = "superseded"
+MOVE = "move"
+"""The command of a run that moves one location. No profile speaks in it: it waits for none and overtakes none."""
 HISTORY_RUNS = 20
 SHORTEST_NAME = 8
 """Hexadecimal digits of a plan that name it, at least."""
@@ -208,7 +210,7 @@ class Session:
         return [
             run.run_id
             for run in reversed(runs)
-            if profiles is None or share_a_profile(run.profiles, profiles)
+            if profiles is None or (run.command != MOVE and share_a_profile(run.profiles, profiles))
         ]
 
     async def run_of(self, run_id: str) -> RunRow:
@@ -440,11 +442,11 @@ class Session:
     async def remember(self) -> None:
         """Fold what was acknowledged into what the API is believed to hold, and what is not to be believed any more.
 
-        A resource is changed by removing it and making it anew. Where the second half never came, an export that says
-        again what was there before must not be told that it is.
+        A change that was begun may be half done: a resource is changed by removing it and making it anew. An export
+        that says again what was there before must not be told that it is.
         """
         await self.durable(self.ledger.absorb, MERGES)
-        await self.durable(self.ledger.absorb_undone, *REMADE, doubt)
+        await self.durable(self.ledger.absorb_undone, DOUBTS)
 
     def wire(self) -> Wire:
         """A way to the API for reading, and for the few changes that are no part of a plan."""
@@ -468,6 +470,7 @@ class Session:
             "so_far": so_far.to_json(),
             "details": RunDetails().to_json(),
             "guards": [],
+            "replaces": self.replaces,
         }
         await self.durable(
             self.ledger.change_run, run.run_seq, plan=json.dumps(kept), plan_digest=plan.digest, state=PLANNED
@@ -581,6 +584,8 @@ def _overtaken(run: RunRow, runs: Sequence[RunRow]) -> str | None:
     for other in runs:
         if run.state == SETTLED or other.state not in (SENDING, SETTLED):
             continue
+        if MOVE in (run.command, other.command):
+            continue
         if not share_a_profile(other.profiles, run.profiles):
             continue
         if other.run_seq > run.run_seq:
@@ -606,6 +611,8 @@ def spool_to_send(run: RunRow, shelf: RunShelf) -> PlanSpool:
 
 def load_again(run: RunRow) -> str:
     """What to do about a run whose plan is stale."""
+    if run.command == MOVE:
+        return "Run `meterfeed move` again."
     if run.state == SENDING:
         return "Load its export again: `meterfeed sync EXPORT --profile PROFILE` takes the place of what is left."
     return "Plan again: `meterfeed plan EXPORT --profile PROFILE`."

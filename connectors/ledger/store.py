@@ -813,11 +813,11 @@ class Ledger:
         self._fold(connection, taken, *merge[taken[0].phase])
         return size
 
-    def absorb_undone(self, phase: str, kind: str, doubt: Fold) -> int:
-        """Fold chunks of a phase that were begun and did not end well into the holdings, each once per attempt.
+    def absorb_undone(self, doubts: Mapping[str, tuple[str, Fold]]) -> int:
+        """Fold chunks that were begun and did not end well into the holdings: each once per attempt, all in one commit.
 
         Args:
-            doubt: as for `absorb`; it says what can still be believed of their records.
+            doubts: as for `absorb`, of the phases in question; the function maps to what can still be believed.
 
         Returns:
             The number of records whose holdings were gone through.
@@ -825,15 +825,17 @@ class Ledger:
         # By run, for the index's sake: there is none of what was refused.
         query = sa.select(*_NAMED).where(
             t.chunk.c.run_seq.in_(sa.select(t.run.c.run_seq)),
-            t.chunk.c.phase == phase,
             t.chunk.c.state.in_([State.PLANNED, State.BLOCKED, State.REJECTED]),
             t.chunk.c.absorbed == 0,
         )
+        total = 0
         with self._transaction() as connection:
-            undone = connection.execute(query).all()
-            if undone:
-                self._fold(connection, undone, kind, doubt)
-        return sum(row.n for row in undone)
+            for phase, (kind, doubt) in doubts.items():
+                undone = connection.execute(query.where(t.chunk.c.phase == phase)).all()
+                if undone:
+                    self._fold(connection, undone, kind, doubt)
+                total += sum(row.n for row in undone)
+        return total
 
     def _fold(self, connection: sa.Connection, taken: Sequence[sa.Row[Any]], kind: str, merge: Fold) -> None:
         """Bring the holdings up to date with what became of some chunks."""

@@ -11,7 +11,7 @@ import polars as pl
 from pipeline.delivery.books import ABSENT, Books, Part, Shipment
 from pipeline.delivery.readback import Found, Reader
 from pipeline.delivery.wire import Wire
-from pipeline.holdings import UNTOLD
+from pipeline.holdings import UNTOLD, untold
 from pipeline.phases import MANNERS, Phase
 from schemas.errors import MeterfeedError
 from schemas.ledger import State
@@ -114,21 +114,21 @@ class Doubts:
         is not made again, and the ledger does not pretend to know what it says.
         """
         states = pl.Series([str(one) for one in found])
-        untold = states == Found.THERE
-        present = (states == Found.AS_SENT) | untold
+        unsaid = states == Found.THERE
+        present = (states == Found.AS_SENT) | unsaid
         creates = MANNERS[shipment.phase].done is Outcome.CREATED
         other = (states == Found.DIFFERENT) if creates else pl.Series([False] * len(found))
         if not (present | other).any():
             return shipment
-        if present.all() and not untold.any():
+        if present.all() and not unsaid.any():
             await self.books.settle(shipment, State.ACKNOWLEDGED)
             return None
-        unsaid = shipment.records.filter(untold).with_columns(pl.lit(UNTOLD).alias("digest"))
+        without_word = shipment.records.filter(unsaid).with_columns(untold())
         children = await self.books.split(
             shipment,
             [
-                Part(shipment.records.filter(present & ~untold), State.ACKNOWLEDGED),
-                Part(unsaid, State.ACKNOWLEDGED, UNTOLD),
+                Part(shipment.records.filter(present & ~unsaid), State.ACKNOWLEDGED),
+                Part(without_word, State.ACKNOWLEDGED, UNTOLD),
                 Part(shipment.records.filter(other), State.REJECTED, "other_content_there"),
                 Part(shipment.records.filter(~present & ~other), State.IN_DOUBT, shipment.chunk.reason),
             ],

@@ -142,6 +142,16 @@ class Reader:
             return held
         return Found.AS_SENT if held.user_id == user_id else Found.UNKNOWN
 
+    async def is_elsewhere(self, kind: Kind, record: Record) -> bool | None:
+        """Whether the id of a resource or vehicle names one of somebody else by now, or a vehicle where it was none.
+
+        It is asked for, and removed, by its id alone. None when it cannot be read.
+        """
+        held = await self._read(read_resource_call(record["id"]), held_resource)
+        if isinstance(held, Found):
+            return None if held is Found.UNKNOWN else False
+        return not _is_of(kind, record, held)
+
     # ------------------------------------------------------------ what hangs on it
     async def hangs_on_user(self, user_id: str) -> bool | None:
         """Whether a user has locations, resources or vehicles; None when that cannot be read.
@@ -206,12 +216,13 @@ class Reader:
         """Whether a record is there, whatever it says."""
         if kind is Kind.USER:
             return await self.user_is_there(record["id"])
-        held = (
-            await self.location(record["user_id"], record["id"])
-            if kind is Kind.LOCATION
-            else await self._read(read_resource_call(record["id"]), held_resource)
-        )
-        return held if isinstance(held, Found) else Found.AS_SENT
+        if kind is Kind.LOCATION:
+            place = await self.location(record["user_id"], record["id"])
+            return place if isinstance(place, Found) else Found.AS_SENT
+        held = await self._read(read_resource_call(record["id"]), held_resource)
+        if isinstance(held, Found):
+            return held
+        return Found.AS_SENT if _is_of(kind, record, held) else Found.ABSENT
 
     def _judge_location(self, phase: Phase, record: Record, held: HeldLocation | Found) -> Found:
         if record["digest"] in (RELEASED, DELETED):
@@ -278,3 +289,9 @@ class Reader:
             seen.update(user.user_id for user in told.users if user.user_id in wanted)
             page += 1
         return seen
+
+
+def _is_of(kind: Kind, record: Record, held: HeldResource) -> bool:
+    """Whether what is held under the id of a record is of its user, and no vehicle where the record is none."""
+    is_theirs = held.user_id in (UNSET, None, record["user_id"])
+    return is_theirs and (kind is Kind.VEHICLE or held.resource_type != VEHICLE)

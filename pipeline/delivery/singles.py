@@ -206,7 +206,10 @@ class Singles:
             hanging = await self.reader.hangs_on_location(record["user_id"], record["id"])
             call = delete_location_call(record, trace)
         else:
-            hanging, call = False, delete_resource_call(record, trace)
+            elsewhere = await self.reader.is_elsewhere(kind, record)
+            if elsewhere:  # with it, what somebody else has would go
+                return _Acted(Verdict(Ruling.APPLIED, Reason.ALREADY_GONE), requests=0)
+            hanging, call = elsewhere, delete_resource_call(record, trace)
         if hanging is None:
             return _NOT_READ
         if hanging:

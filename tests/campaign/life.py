@@ -19,7 +19,7 @@ from connectors.ledger.store import Ledger
 from pipeline import account
 from pipeline.delivery.sender import Sender
 from pipeline.delivery.traffic import Traffic
-from pipeline.holdings import MERGES, REMADE, doubt
+from pipeline.holdings import DOUBTS, MERGES
 from pipeline.phases import COUNTED, MANNERS, Phase
 from pipeline.plan import KindPlan, Plan
 from pipeline.ports import World
@@ -134,7 +134,7 @@ def _run(ledger: Ledger, held: Mapping[Kind, pl.DataFrame], now: float) -> RunRo
 async def _account(ledger: Ledger, durable: Journal, run_seq: int) -> Lines:
     lines = await durable(ledger.account, run_seq)
     await durable(ledger.absorb, MERGES)
-    await durable(ledger.absorb_undone, *REMADE, doubt)
+    await durable(ledger.absorb_undone, DOUBTS)
     return lines
 
 

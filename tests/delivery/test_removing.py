@@ -101,6 +101,31 @@ def test_a_404_to_a_removal_is_done_only_when_reading_agrees(tmp_path: Path) -> 
         assert {1} == set(deleted(sandbox).values())
 
 
+@pytest.mark.parametrize("of", ["another user", "another kind"])
+def test_what_has_its_id_by_now_and_is_not_it_stays(tmp_path: Path, of: str) -> None:
+    """A resource is removed by its id alone: with ids as they come, that of a sold heat pump is its new owner's."""
+    sold = removal(resources(N))
+    if of == "another user":
+        sold = sold.with_columns(pl.col("user_id").shift(1, fill_value=f"user-{N - 1:05d}"))
+    with Sandbox() as sandbox:
+        cars = {phase: SETUP[phase] for phase in (Phase.CREATE_USERS, Phase.CREATE_LOCATIONS)}
+        cars |= {Phase.CREATE_VEHICLES: resources(N, "Vehicle")}
+        Bench(sandbox, tmp_path).deliver(SETUP if of == "another user" else cars)
+        done = Bench(sandbox, tmp_path).deliver({Phase.DELETE_RESOURCES: sold})
+        assert {("delete_resources", "acknowledged"): N} == done.accounted
+        assert ({}, N) == (deleted(sandbox), len(sandbox.state()["resources"]))
+
+
+def test_whose_it_is_by_now_must_be_known_before_it_is_removed(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        Bench(sandbox, tmp_path).deliver(SETUP)
+        sandbox.set_faults({"fault": [{"kind": "unavailable-503", "on": "GET /resources/{resourceId}"}]})
+        Bench(sandbox, tmp_path, deadline=3.0).deliver(
+            {Phase.DELETE_RESOURCES: removals()[Phase.DELETE_RESOURCES]}
+        )
+        assert {} == deleted(sandbox)
+
+
 def test_a_user_stays_while_something_of_it_could_not_be_removed(tmp_path: Path) -> None:
     """DE5: a refused removal keeps everything above it."""
     with Sandbox(

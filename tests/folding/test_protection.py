@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.holdings import PROTECTED
 from pipeline.partition import RowShape
-from pipeline.protection import PROTECTED
 from schemas.outcomes import Kind
 from tests.folding.harness import Result, Source, run
 

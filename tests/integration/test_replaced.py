@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sandbox.server import Sandbox
-from tests.integration.test_cli_settle import mutating, portfolio
-from tests.integration.test_vanished import Company
+from tests.integration.test_cli_settle import location_of, mutating, portfolio, row
+from tests.integration.test_vanished import Company, by_hand
 
 UNITS = """
 name = "units"
@@ -96,3 +96,37 @@ def test_a_removal_that_is_refused_leaves_the_old_one_and_is_not_told_as_gone(ho
     told = household.run("sync", *household.units("Varmepumpe"))
     assert (10, ["HotWaterTank"] * 5) == (told["exit_code"], household.types())
     assert "it holds neither" not in page(told)
+
+
+# ------------------------------------------------------------------ meter points that were to be given up
+ONE_LOCATION = "/users/{userId}/locations/{locationId}"
+GIVEN_UP_UNHEARD = {
+    "fault": [
+        {"kind": "applied-then-dropped", "on": f"PATCH {ONE_LOCATION}"},
+        {"kind": "unavailable-503", "on": f"GET {ONE_LOCATION}", "at": list(range(2, 1000))},
+    ]
+}
+
+
+def test_a_meter_point_that_was_given_up_half_is_given_back_when_the_export_says_so(household, api):
+    before = [*portfolio(5), row(0, 0, 50)]
+    assert 0 == household.run("sync", *household.export(before))["exit_code"]
+    passed_on = [*portfolio(5), row(4, 4, 50)]
+    api.set_faults(GIVEN_UP_UNHEARD)
+    assert 15 == household.run("sync", *household.export(passed_on))["exit_code"]
+    assert 1 == len(location_of(api, 0)["meterPointIds"]), "it was given up"
+    api.set_faults("none")
+    assert 0 == household.run("sync", *household.export(before[::-1]))["exit_code"]
+    assert 2 == len(location_of(api, 0)["meterPointIds"])
+
+
+def test_a_location_that_a_change_cannot_put_back_is_made_by_the_next_export(household, api):
+    """It is gone from the API, and its creation is refused; then the export says again what was there before."""
+    [gone] = [one for one in api.state()["locations"] if one == location_of(api, 0)]
+    by_hand(api, "DELETE", f"/users/{gone['userId']}/locations/{gone['locationId']}")
+    api.set_faults({"fault": [{"kind": "bad-request", "on": "POST /users/{userId}/locations"}]})
+    moved = household.run("sync", *household.export([row(0, 0, 0, "61,60000"), *portfolio(4, start=1)]))
+    assert (10, 1) == (moved["exit_code"], moved["records"]["location"]["rejected"])
+    api.set_faults("none")
+    assert 0 == household.run("sync", *household.export(portfolio(5)[::-1]))["exit_code"]
+    assert 5 == len(api.state()["locations"])

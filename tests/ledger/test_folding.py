@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from connectors.ledger import open_ledger, store
 from connectors.ledger import statements as q
 from connectors.ledger.store import Ledger
-from pipeline.holdings import DELETED, HOLDING_COLUMNS, MERGES, REMADE, UNTOLD, doubt
+from pipeline.holdings import DELETED, DOUBTS, HOLDING_COLUMNS, MERGES, RELEASED, UNTOLD, doubt, merge
 from schemas.errors import StorageError
 from schemas.ledger import Draft, State
 from tests.ledger.conftest import IDENTITY, begun, manifest
@@ -78,11 +78,11 @@ def test_what_was_begun_and_came_to_nothing_is_not_believed_any_more(ended, ledg
         ledger.store_holdings("resource", 7, manifest("a", "b", bucket=7).select(HOLDING_COLUMNS))
         draft = Draft(run, "replace_resources", 0, 0, 2, manifest("b", "c", bucket=7))
         [chunk] = ledger.intend([draft], now=2.0)
-        assert 0 == ledger.absorb_undone(*REMADE, doubt), "nobody knows yet"
+        assert 0 == ledger.absorb_undone(DOUBTS), "nobody knows yet"
         ledger.settle(chunk.chunk_seq, state=ended, now=3.0)
-        assert 2 == ledger.absorb_undone(*REMADE, doubt)
+        assert 2 == ledger.absorb_undone(DOUBTS)
         assert [("a", "d"), ("b", UNTOLD)] == digests(ledger)
-        assert 0 == ledger.absorb_undone(*REMADE, doubt), "once is enough"
+        assert 0 == ledger.absorb_undone(DOUBTS), "once is enough"
         if ended is State.PLANNED:
             ledger.again(chunk.chunk_seq, now=4.0)
             ledger.settle(chunk.chunk_seq, state=State.ACKNOWLEDGED, now=5.0)
@@ -96,12 +96,29 @@ def test_a_second_attempt_that_came_to_nothing_is_one_more_reason_for_doubt(ledg
         ledger.store_holdings("resource", 7, manifest("a", bucket=7).select(HOLDING_COLUMNS))
         [chunk] = ledger.intend([Draft(run, "replace_resources", 0, 0, 1, manifest("a", bucket=7))], now=2.0)
         ledger.settle(chunk.chunk_seq, state=State.PLANNED, now=3.0)
-        assert 1 == ledger.absorb_undone(*REMADE, doubt)
+        assert 1 == ledger.absorb_undone(DOUBTS)
         ledger.store_holdings("resource", 7, manifest("a", bucket=7).select(HOLDING_COLUMNS))
         ledger.again(chunk.chunk_seq, now=4.0)
         ledger.settle(chunk.chunk_seq, state=State.REJECTED, now=5.0)
-        assert 1 == ledger.absorb_undone(*REMADE, doubt)
+        assert 1 == ledger.absorb_undone(DOUBTS)
         assert [("a", UNTOLD)] == digests(ledger)
+
+
+def of(digest: str, *ids: str) -> pl.DataFrame:
+    """Records with one digest."""
+    return manifest(*ids).with_columns(digest=pl.lit(digest))
+
+
+def test_a_protected_location_that_gives_something_up_stays_protected():
+    held = pl.concat([of("protected:x", "a", "c"), of("joined:protected:x", "b"), of("x", "d", "e")])
+    after = merge(held.select(HOLDING_COLUMNS), pl.concat([of(RELEASED, "a", "b", "d"), of("new", "c")]))
+    expected = {"a": "protected:released", "b": "protected:released", "c": "new", "d": "released", "e": "x"}
+    assert expected == dict(after.select("id", "digest").rows())
+
+
+def test_a_protected_location_stays_protected_whatever_is_doubted_of_it():
+    held = pl.concat([of("joined:protected:x", "a"), of("x", "b")]).select(HOLDING_COLUMNS)
+    assert ["protected:untold", "untold"] == doubt(held, manifest("a", "b"))["digest"].to_list()
 
 
 def test_where_nothing_is_held_there_is_nothing_to_doubt():
