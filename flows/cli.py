@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from flows import streams
 from flows.commands import keeping, loading, looking, proposing, serving, settling, trying
 
 app = typer.Typer(
@@ -46,11 +47,7 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a file name in a narrow locale is no reason to die
+    streams.bear()
     if "--json" not in given:
         sys.exit(app(given, prog_name="meterfeed"))
     try:

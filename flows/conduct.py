@@ -7,17 +7,16 @@ account of it is printed: a JSON object with `--json`, a short table without.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from flows import console, logs, signals
+from flows import console, logs, signals, streams
 from flows.endings import ending, interrupted_by
 from flows.settings import Needs, Settings, load_settings
 from flows.signals import Stop
@@ -53,6 +52,7 @@ def conduct(
     quiet: bool = False,
     environ: Mapping[str, str] | None = None,
     show: Callable[[Summary], None] = console.show_summary,
+    only_tells: bool = False,
 ) -> None:
     """Run a command, print its account, leave with its exit code.
 
@@ -64,6 +64,8 @@ def conduct(
         quiet: show no progress.
         environ: instead of the process's environment.
         show: prints the account for people.
+        only_tells: what it prints is all it is run for, so it has failed where that cannot be written. Any other
+            command ends as its work did.
 
     Raises:
         typer.Exit: always.
@@ -81,15 +83,20 @@ def conduct(
             command, work, announce, as_json=as_json, needs=needs, quiet=quiet, environ=environ
         )
     announce(summary)
-    raise typer.Exit(int(summary.exit_code))
+    code = int(summary.exit_code)
+    if (refusal := streams.refusal_of(stdout)) is not None:
+        code = int(Exit.STORAGE) if only_tells and code == Exit.OK else code
+        why = os.strerror(refusal.errno or 0)
+        typer.echo(f"The output of {command} could not be written: {why}. (exit {code})", err=True)
+    raise typer.Exit(code)
 
 
 def _print(summary: Summary, stdout: TextIO, *, as_json: bool, show: Callable[[Summary], None]) -> None:
     if as_json:
         print_document(summary.to_json(), stdout)
         return
-    with unbroken_pipe(stdout):
-        show(summary)
+    show(summary)
+    stdout.flush()
 
 
 def _carried_out(
@@ -142,18 +149,5 @@ def _carried_out(
 def print_document(document: Mapping[str, Any], stdout: TextIO | None = None) -> None:
     """Print one JSON object on one line of ASCII, which every terminal and every encoding can carry."""
     stdout = stdout or sys.stdout
-    with unbroken_pipe(stdout):
-        stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False, default=str) + "\n")
-
-
-@contextlib.contextmanager
-def unbroken_pipe(stdout: TextIO) -> Iterator[None]:
-    """Bear a reader that went away (`| head`): the work is done, its exit code stands."""
-    try:
-        yield
-        stdout.flush()
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal was closed
-            raise
-        # Python would complain again when it flushes at the end: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False, default=str) + "\n")
+    stdout.flush()

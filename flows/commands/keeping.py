@@ -69,7 +69,15 @@ def ledger(
         return _move(session, target) if target else _show(session)
 
     show = _show_tables if target else _show_facts
-    conduct("ledger", work, as_json=as_json, needs=Needs.NOTHING, quiet=quiet, show=show)
+    conduct(
+        "ledger",
+        work,
+        as_json=as_json,
+        needs=Needs.NOTHING,
+        quiet=quiet,
+        show=show,
+        only_tells=not target,
+    )
 
 
 def _checked(to: str) -> str:

@@ -66,7 +66,7 @@ def runs(
             extra={"runs": listed, "trends": _trends(session.settings.data_dir)},
         )
 
-    conduct("runs", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_runs)
+    conduct("runs", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_runs, only_tells=True)
 
 
 def report(
@@ -109,7 +109,9 @@ def explain(
     async def work(session: Session) -> Summary:
         return _explained(what, session.settings)
 
-    conduct("explain", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_story)
+    conduct(
+        "explain", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show_story, only_tells=True
+    )
 
 
 def _explained(what: str, settings: Settings) -> Summary:

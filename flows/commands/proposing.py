@@ -61,7 +61,7 @@ def profile(
             },
         )
 
-    conduct("profile", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show)
+    conduct("profile", work, as_json=as_json, needs=Needs.NOTHING, quiet=True, show=_show, only_tells=True)
 
 
 def _name_after(export: str) -> str:

@@ -102,6 +102,34 @@ def test_a_reader_that_goes_away_changes_nothing():
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redirected", "code"),
+    [
+        (["runs", "--json"], ">/dev/full", 16),  # telling is all it does
+        (["runs"], ">&-", 0),  # who closes it wants none
+        (["sync", SAMPLE], ">/dev/full 2>/dev/full", 2),
+        (["quality", SAMPLE, "--profile", PROFILE, "--json"], ">/dev/full", 10),
+        (["quality", SAMPLE, "--profile", PROFILE], "<&- >&- 2>&-", 10),
+    ],
+)
+def test_output_that_cannot_be_written_does_not_change_how_the_work_ended(
+    tmp_path, arguments, redirected, code
+):
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", *COMMAND, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "METERFEED_DATA_DIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    told = f"The output of {arguments[0]} could not be written: No space left on device. (exit {code})"
+    assert (code, redirected == ">/dev/full") == (ended.returncode, told in ended.stderr.decode())
+    assert b"Traceback" not in ended.stderr
+
+
 def test_an_ascii_terminal_is_no_reason_to_die(tmp_path):
     script = "from flows.cli import main; main(['quality', 'x.csv', '--profile', 'å→😀'])"
     done = subprocess.run(
