@@ -22,12 +22,16 @@ class Blocks:
     is found too long by whoever looks at it. A single ^Z after the last line end is the end-of-file mark
     of an old system, and no line.
 
+    Args:
+        line_end: the byte that ends a physical line.
+        ended: how a whole line ends, which the last line may lack.
+
     Attributes:
         unterminated: after the iteration, whether the last line had no line end (it is given one).
     """
 
-    def __init__(self, source: Bytes, line_end: bytes) -> None:
-        self._source, self._line_end = source, line_end
+    def __init__(self, source: Bytes, line_end: bytes, *, ended: bytes) -> None:
+        self._source, self._line_end, self._ended = source, line_end, ended
         self.unterminated = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -44,7 +48,8 @@ class Blocks:
             return
         if rest:
             self.unterminated = True
-            yield rest + self._line_end
+            begun = len(self._ended) > 1 and rest.endswith(b"\r")
+            yield rest + (self._line_end if begun else self._ended)
 
     def _joined(self, rest: bytes, lines: bytes) -> bytes:
         if len(rest) <= LARGEST_RECORD:

@@ -6,6 +6,7 @@ PyArrow parses the rest. Both must arrive at the same number of records, block b
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -39,6 +40,12 @@ from schemas.unreadable import Unreadable
 
 FEW_UNDECODABLE: Final = 3
 """This many lines that are no text, with hardly one beyond ASCII that is, mean another encoding."""
+
+LARGEST_PREFACE: Final = 4 << 20
+"""Bytes before the header."""
+
+SEPARATOR_FOLLOWS: Final = b"sep="
+"""How a first line begins that tells a spreadsheet the separator."""
 
 
 @dataclass(slots=True)
@@ -82,10 +89,11 @@ def open_csv(stream: Bytes, profile: Profile, name: str) -> Opening:
     if is_wide(encoding):
         source, encoding = Widened(source, encoding, name), "utf-8"
     line_end = b"\r" if file.newline == "\r" else b"\n"
-    tail = Blocks(source, line_end)
+    tail = Blocks(source, line_end, ended=(file.newline or "\n").encode())
     blocks = iter(tail)
     first = next(blocks, b"")
     _check_line_ends(first, file, name, unterminated=tail.unterminated)
+    first = _as_far_as_the_header(first, blocks, file, line_end)
     line, header, begin, rest = _header(first, file, encoding, name)
     if is_correction(header):
         header = tuple(header_as_it_was(one) for one in header)
@@ -134,6 +142,15 @@ def _check_line_ends(first: bytes, file: FileSection, name: str, *, unterminated
         raise ExportError(f"{name} ends its lines with {found} alone.", cure=cure)
 
 
+def _as_far_as_the_header(first: bytes, blocks: Iterator[bytes], file: FileSection, line_end: bytes) -> bytes:
+    """Enough blocks for the lines before the header and the header itself, as far as these may be long."""
+    announced = file.header_line == 1 and first[:4].lower() == SEPARATOR_FOLLOWS
+    lines = file.header_line + announced
+    while first.count(line_end) < lines and len(first) <= LARGEST_PREFACE and (more := next(blocks, b"")):
+        first += more
+    return first
+
+
 def _header(
     first: bytes, file: FileSection, encoding: str, name: str
 ) -> tuple[int, tuple[str, ...], int, bytes]:
@@ -146,7 +163,7 @@ def _header(
             raise _no_header(name, file.header_line)
     begin = at
     text, at = _line_at(first, at, line_end)
-    if number == 1 and text.lower().startswith(b"sep="):
+    if number == 1 and text.lower().startswith(SEPARATOR_FOLLOWS):
         _check_sep_line(text, file.separator.encode(), name)
         number, begin = 2, at
         text, at = _line_at(first, at, line_end)
@@ -255,6 +272,8 @@ class CsvRows:
 
     def _prepare(self, block: bytes, before: int, *, final: bool) -> tuple[Prepared, bytes]:
         """A block, and what is left of it for the next one; `before` is how many lines lie before it."""
+        if self._dialect.encoding == "utf-8":
+            block = _without_marks(block, self._dialect.line_end)
         self._refuse_utf8_in_disguise(block, before)
         lines = plain_line_count(block, self._dialect)
         if lines is not None:
@@ -396,13 +415,10 @@ class CsvRows:
             raise ExportError(f"{self._name} has more than {LARGEST_LINE} lines.", cure="Split the export.")
 
     def _repeated_headers(self, table: pa.Table) -> Any:
-        """A mask of the rows that repeat the header in every column read, or None when there is none.
-
-        A byte order mark before the first header, as joined files have it, does not hide it.
-        """
+        """A mask of the rows that repeat the header in every column read, or None when there is none."""
         mask = None
         for place in self._read:
-            cells = pc.utf8_ltrim(pc.fill_null(table.column(place), ""), characters="\ufeff")
+            cells = pc.fill_null(table.column(place), "")
             cells = _unmarked(cells) if self.is_correction else cells
             same = pc.equal(cells, self._opening.header[int(place)])
             mask = same if mask is None else pc.and_(mask, same)
@@ -469,6 +485,17 @@ class CsvRows:
         unmarked = _unmarked(column)
         is_nothing = pc.is_in(unmarked, value_set=pa.array(self._nulls, pa.string()))
         return pc.if_else(is_nothing, pa.scalar(None, pa.string()), unmarked)
+
+
+def _without_marks(block: bytes, line_end: bytes) -> bytes:
+    """Lines without the byte order marks that files keep when they are joined: they are no part of a cell."""
+    if codecs.BOM_UTF8 not in block:
+        return block
+    while (
+        fewer := block.removeprefix(codecs.BOM_UTF8).replace(line_end + codecs.BOM_UTF8, line_end)
+    ) != block:
+        block = fewer
+    return block
 
 
 def _unmarked(column: pa.ChunkedArray) -> pa.ChunkedArray:

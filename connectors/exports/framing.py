@@ -114,12 +114,14 @@ class Walk:
         open: the record ends inside quotes.
         stray: something other than a separator follows a closing quote.
         broken: positions of the fields that hold a line end.
+        bare: what stands outside quotes, without the separators.
     """
 
     fields: tuple[bytes, ...]
     open: bool
     stray: bool
     broken: frozenset[int]
+    bare: bytes
 
     @property
     def longest(self) -> int:
@@ -130,6 +132,7 @@ class Walk:
 def walk(record: bytes, dialect: Dialect) -> Walk:
     """Split one record, without its final line end, the slow and certain way."""
     fields: list[bytes] = []
+    bare: list[bytes] = []
     broken: set[int] = set()
     stray, at = False, 0
     while True:
@@ -137,18 +140,21 @@ def walk(record: bytes, dialect: Dialect) -> Walk:
         if dialect.quote and record.startswith(dialect.quote, at):
             closing = _closing_quote(record, at + 1, dialect.quote, len(record))
             if closing < 0:
-                return Walk((*fields, record[at:]), open=True, stray=stray, broken=frozenset(broken))
+                found = (*fields, record[at:])
+                return Walk(found, open=True, stray=stray, broken=frozenset(broken), bare=b"".join(bare))
             text = record[at + 1 : closing].replace(dialect.quote * 2, dialect.quote)
             at, quoted = closing + 1, True
         after = record.find(dialect.separator, at)
         end = len(record) if after < 0 else after
         stray = stray or (quoted and end > at)
         text += record[at:end]
+        bare.append(record[at:end])
         if dialect.line_end in text:
             broken.add(len(fields))
         fields.append(text)
         if after < 0:
-            return Walk(tuple(fields), open=False, stray=stray, broken=frozenset(broken))
+            found = tuple(fields)
+            return Walk(found, open=False, stray=stray, broken=frozenset(broken), bare=b"".join(bare))
         at = after + 1
 
 
@@ -395,7 +401,19 @@ class _Look:
         hard = {self.faults.get(number) for number in range(line, last + 1)} & _HARD
         if hard:
             return next(reason for reason in Unreadable if reason in hard)
-        return Unreadable.FIELD_TOO_LONG if seen.longest > LARGEST_FIELD else None
+        if seen.longest > LARGEST_FIELD:
+            return Unreadable.FIELD_TOO_LONG
+        return self._foreign_line_end(seen.bare, last)
+
+    def _foreign_line_end(self, bare: bytes, last: int) -> Unreadable | None:
+        """Whether a record over several lines, the `last` one included, has another line end outside its quotes."""
+        newline = self.dialect.newline
+        if newline == "\r":
+            return Unreadable.OTHER_LINE_END if b"\n" in bare else None
+        if b"\r" in bare:
+            return Unreadable.STRAY_CARRIAGE_RETURN
+        has_both = bool(self.signs[self.ends[last] - 1] == CR)
+        return Unreadable.OTHER_LINE_END if newline == ("\n" if has_both else "\r\n") else None
 
     def _text(self, first: int, last: int) -> bytes:
         """Lines `first` to `last` without the final line end."""

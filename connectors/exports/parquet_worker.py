@@ -16,6 +16,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import IO, Any, Final
 
 import pyarrow as pa
@@ -241,9 +242,20 @@ def _column_as_text(values: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 def _cast(values: pa.Array) -> pa.Array:
     try:
-        return values.cast(pa.string())
+        text = values.cast(pa.string())
+        return _without_exponents(text) if pa.types.is_decimal(values.type) else text
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # only columns nobody maps have such types
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
+
+
+def _without_exponents(text: pa.Array) -> pa.Array:
+    """Decimals written out: those below a millionth, zero among them, have become `1E-8` and `0E-7`."""
+    has_exponent = pc.fill_null(pc.match_substring(text, "E"), fill_value=False)
+    if not pc.any(has_exponent).as_py():
+        return text
+    short = text.filter(has_exponent).dictionary_encode()
+    written = pa.array([format(Decimal(one), "f") for one in short.dictionary.to_pylist()], pa.string())
+    return pc.replace_with_mask(text, has_exponent, written.take(short.indices))
 
 
 def _checked_one_by_one(values: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -50,6 +50,34 @@ def test_cs1_a_byte_order_mark_is_no_part_of_the_header(read):
     assert read(b"\xef\xbb\xbf" + HEAD + "1;ø;3\n".encode()).rows == [("1", "ø")]
 
 
+@pytest.mark.parametrize("quoted", ["1", '"1"'])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize(("newline", "line_end"), [("", "\n"), ("", "\r\n"), ('newline = "\\r"', "\r")])
+def test_cs1_marks_that_joined_files_keep_are_no_part_of_a_cell(read, quoted, encoding, newline, line_end):
+    """In the first row as well, before a line without another sign, and two at once."""
+    lines = [
+        "a;b;c",
+        f"\ufeff{quoted};2\ufeff;3",
+        "4;5;6",
+        "\ufeff\ufeff7;8;9",
+        "\ufeff",
+        "\ufeffa;b;c",
+        "1;2;3",
+        "",
+    ]
+    reading = read(line_end.join(lines).encode(encoding), f'encoding = "{encoding}"\n{newline}')
+    assert [("1", "2\ufeff"), ("4", "5"), ("7", "8"), ("1", "2")] == reading.rows
+    assert [2, 3, 4, 7] == reading.lines
+    assert {6: "repeated_header"} == reading.unreadable
+
+
+def test_cs1_a_mark_at_the_start_of_a_block_is_no_part_of_a_cell(read):
+    """Blocks are cut at line ends, wherever the file is cut."""
+    count = 200_000
+    reading = read(HEAD + "".join(f"\ufeff{number};ø;3\n" for number in range(count)).encode())
+    assert [str(number) for number in range(count)] == [row[0] for row in reading.rows]
+
+
 @pytest.mark.parametrize(
     ("encoding", "stored"),
     [
@@ -280,6 +308,29 @@ def test_cs7_how_much_follows_a_quote_that_never_closes_decides_wherever_blocks_
     assert reading.count == before + 1 + after
 
 
+@pytest.mark.parametrize(
+    ("newline", "line_end", "cell", "last_end", "reason"),
+    [
+        (None, "\n", "a\rb", "\n", "stray_carriage_return"),
+        (None, "\r\n", "a\rb", "\r\n", "stray_carriage_return"),
+        ("\\r\\n", "\r\n", "a\rb", "\r\n", "stray_carriage_return"),
+        ("\\r\\n", "\r\n", "ab", "\n", "other_line_end"),
+        ("\\n", "\n", "a\rb", "\n", "stray_carriage_return"),
+        ("\\n", "\n", "ab", "\r\n", "other_line_end"),
+        ("\\r", "\r", "a\nb", "\r", "other_line_end"),
+    ],
+)
+def test_cs6_quotes_excuse_a_foreign_line_end_within_them_only(
+    read, newline, line_end, cell, last_end, reason
+):
+    file = 'multiline = ["b"]' + (f'\nnewline = "{newline}"' if newline else "")
+    broken, after = f'1;"x{line_end}y";', f"7;8;9{line_end}"
+    reading = read(f"a;b;c{line_end}{broken}{cell}{last_end}{after}".encode(), file)
+    assert {2: reason, 3: reason} == reading.unreadable
+    assert [4] == reading.lines
+    assert [2, 4] == read(f"a;b;c{line_end}{broken}ab{line_end}{after}".encode(), file).lines
+
+
 @pytest.mark.parametrize("file", ["", 'multiline = ["b"]'])
 @pytest.mark.parametrize("before", [0, 30, 50, 9_000, 19_000])
 def test_cs7_lines_of_a_record_that_goes_on_in_the_next_block_are_counted_once(read, file, before):
@@ -451,6 +502,20 @@ def test_the_header_may_stand_on_a_later_line(read, refusal):
 def test_a_sep_line_is_no_header(read, refusal):
     assert read(b"sep=;\n" + HEAD + GOOD).lines == [3]
     assert read(b"sep=;\r\n" + HEAD + GOOD, "header_line = 2").lines == [3]
+
+
+@pytest.mark.parametrize("size", [500, 100_000])
+def test_cs9_a_header_is_found_however_long_it_and_the_lines_before_it_are(read, refusal, size):
+    long_header = b"a;b;c;" + b"d" * size * 10 + b"\n"
+    preface = (b"#" * size + b"\n") * 20
+    assert [3] == read(b"SEP=;\n" + long_header + b"1;2;3;4\n").lines
+    assert [22] == read(preface + HEAD + GOOD, "header_line = 21").lines
+    assert "no header on line 31" in refusal(preface + HEAD + GOOD, "header_line = 31")
+
+
+def test_cs9_lines_before_the_header_do_not_fill_memory(refusal):
+    preface = (b"#" * 1_000_000 + b"\n") * 8
+    assert "no header on line 9" in refusal(preface + HEAD + GOOD, "header_line = 9")
     assert "separator is another" in refusal(b"sep=,\n" + HEAD + GOOD)
 
 
@@ -525,6 +590,14 @@ def test_cs17_a_cut_last_row_stops_the_file_wherever_it_is_cut(refusal, left):
 def test_cs17_an_open_last_line_is_read_when_declared_and_whole(read, refusal):
     assert read(HEAD + GOOD + b"4;5;6", 'last_line = "open"').lines == [2, 3]
     assert "no whole row" in refusal(HEAD + GOOD + b"4;5", 'last_line = "open"')
+
+
+@pytest.mark.parametrize("cut", [b"", b"\r"])
+def test_cs17_an_open_last_line_is_read_whatever_ends_the_others(read, refusal, cut):
+    content = HEAD.replace(b"\n", b"\r\n") + b"1;2;3\r\n4;5;6" + cut
+    assert [2, 3] == read(content, 'newline = "\\r\\n"\nlast_line = "open"').lines
+    assert 'set [file] last_line = "open"' in refusal(content, 'newline = "\\r\\n"')
+    assert [2, 3] == read(content.replace(b"\r\n", b"\r"), 'newline = "\\r"\nlast_line = "open"').lines
 
 
 def test_cs17_a_manifest_vouches_for_an_open_last_line(read, tmp_path):

@@ -61,6 +61,20 @@ def test_numbers_take_the_profiles_decimal_sign(read, stored):
 
 
 @pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        ("0.00000001", "0.00000001"),
+        ("-0.0000001", "-0.00000010"),
+        ("0", "0.00000000"),
+        ("10.5", "10.50000000"),
+    ],
+)
+def test_decimals_are_written_out_however_small(read, stored, number, written):
+    decimals = pa.array([decimal.Decimal(number), None, decimal.Decimal(number)], pa.decimal128(18, 8))
+    assert [written, None, written] == values(read(stored(table(la=decimals)), columns=COLUMNS), 2)
+
+
+@pytest.mark.parametrize(
     "ids",
     [
         pa.array([707057500068553617, 1, None], pa.int64()),
