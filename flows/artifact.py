@@ -8,12 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Final
 
+from connectors.reports.account import OPEN
 from schemas.masking import masked_text, printable
-from schemas.outcomes import Outcome
+from schemas.outcomes import REMOVED, Outcome
 from schemas.summary import Summary
 
 MOST_ROWS: Final = 500
 """A table of exports ends there; the server stores the whole artifact."""
+_REFUSED: Final = {Outcome.REJECTED.value: "refused"}
+"""What is said of removals: nothing was rejected of what an export says."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{16,128}")
 _STEERING: Final = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 
@@ -29,6 +32,7 @@ def summary_markdown(summary: Summary) -> str:
     if summary.rows is not None:
         parts.append(_table(("Rows", "count"), asdict(summary.rows).items()))
     parts.extend(_records(summary))
+    parts.extend(_removals(summary))
     for title, counted in (("Rule broken", summary.violations), ("Warning", summary.warnings)):
         if counted:
             ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
@@ -48,6 +52,17 @@ def _records(summary: Summary) -> Iterable[str]:
         for name in ("planned", *(outcome.value for outcome in Outcome))
     ]
     yield _table(("Records", *(f"{kind}s" for kind in kinds)), rows)
+
+
+def _removals(summary: Summary) -> Iterable[str]:
+    """Where the records ended that were to be removed because they had vanished."""
+    removals = (summary.extra.get("vanished") or {}).get("removals")
+    if removals:
+        names = ("planned", REMOVED, *(outcome.value for outcome in OPEN))
+        rows = [
+            (_REFUSED.get(name, name), *(counts.get(name) for counts in removals.values())) for name in names
+        ]
+        yield _table(("Removals", *(f"{kind}s" for kind in removals)), rows)
 
 
 def _extra(summary: Summary) -> Iterable[str]:

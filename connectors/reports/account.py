@@ -10,11 +10,24 @@ from schemas.summary import Summary
 
 EXPLAINED = (Outcome.REJECTED, Outcome.BLOCKED, Outcome.IN_DOUBT)
 """Outcomes that need a reason for each record."""
+OPEN = (Outcome.IN_DOUBT, Outcome.REJECTED, Outcome.BLOCKED, Outcome.NOT_SENT)
+"""Outcomes that need somebody, worst first."""
 
 
 def outcome_total(summary: Summary, outcome: Outcome) -> int:
     """Records of all kinds with this outcome; unknown counts as none."""
     return sum(getattr(counts, outcome.value) or 0 for counts in summary.records.values())
+
+
+def removal_total(summary: Summary, end: str) -> int:
+    """Removals of all kinds that ended so: no export names their records, so they are counted apart."""
+    removals = (summary.extra.get("vanished") or {}).get("removals") or {}
+    return sum(counts.get(end) or 0 for counts in removals.values())
+
+
+def needing_somebody(summary: Summary) -> list[Outcome]:
+    """The open outcomes a person has to care for, worst first. That a plan has sent nothing is none of them."""
+    return [one for one in OPEN if one is not Outcome.NOT_SENT or summary.command != "plan"]
 
 
 def check_account(summary: Summary, details: RunDetails, quality: QualityFigures | None) -> None:
@@ -64,6 +77,7 @@ def _check_exit(summary: Summary) -> None:
         "quarantined rows": rows.quarantined if rows else 0,
         "unreadable rows": rows.unreadable if rows else 0,
         **{f"{outcome} records": outcome_total(summary, outcome) for outcome in EXPLAINED},
+        **{f"{outcome} removals": removal_total(summary, outcome) for outcome in OPEN},
     }
     for what, count in broken.items():
         if count:

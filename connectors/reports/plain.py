@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from connectors.reports import words
-from connectors.reports.account import EXPLAINED, outcome_total
+from connectors.reports.account import EXPLAINED, OPEN, outcome_total, removal_total
 from connectors.reports.history import seconds_between
 from connectors.reports.verdict import verdict_of
 from schemas.details import RunDetails
 from schemas.masking import masked_name, printable
-from schemas.outcomes import Kind, Outcome
+from schemas.outcomes import REMOVED, Kind, Outcome
 from schemas.summary import RowCounts, Summary
 
 LINES_SHOWN = 40
@@ -39,6 +39,7 @@ def _lines(summary: Summary, details: RunDetails) -> Iterator[str]:
         yield _equation("records planned", _planned(summary), _record_terms(summary))
         yield ""
         yield from _kind_table(summary)
+    yield from _counts("removals of what had vanished", _removals(summary))
     yield from _counts("rules that hold rows back", summary.violations)
     yield from _counts("rules that warn", summary.warnings)
     yield from _counts("reasons", _reasons(details))
@@ -92,6 +93,11 @@ def _counts(title: str, counts: dict[str, int]) -> Iterator[str]:
         yield f"  and {len(found) - LINES_SHOWN} more in summary.json"
 
 
+def _removals(summary: Summary) -> dict[str, int]:
+    ends = {REMOVED: REMOVED, **{outcome.value: words.REMOVAL_LABELS[outcome] for outcome in OPEN}}
+    return {label: removal_total(summary, end) for end, label in ends.items()}
+
+
 def _reasons(details: RunDetails) -> dict[str, int]:
     counts: dict[str, int] = {}
     for entry in details.reasons:
@@ -106,6 +112,7 @@ def junit_report(summary: Summary, details: RunDetails) -> bytes:
     suites = [
         _suite("rows", _row_cases(summary)),
         _suite("records", _record_cases(summary)),
+        *([_suite("removals", _removal_cases(summary))] if any(_removals(summary).values()) else []),
         _suite("rules", _rule_cases(summary)),
         _suite("guards", _guard_cases(details)),
     ]
@@ -138,6 +145,11 @@ def _record_cases(summary: Summary) -> Iterator[Case]:
     for outcome, label in words.OUTCOME_LABELS.items():
         count = outcome_total(summary, outcome)
         yield label, f"{count} of {_planned(summary)} records" if count and outcome in EXPLAINED else None
+
+
+def _removal_cases(summary: Summary) -> Iterator[Case]:
+    for label, count in _removals(summary).items():
+        yield label, f"{count} removals {label}" if count and label != REMOVED else None
 
 
 def _rule_cases(summary: Summary) -> Iterator[Case]:

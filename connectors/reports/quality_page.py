@@ -140,7 +140,7 @@ def _verdict(summary: Summary, quality: QualityFigures, rules: Sequence[RuleView
         word="Data quality",
         headline=headline,
         why=_cause(worst, quality),
-        next=capitalised(_cure(worst, quality)),
+        next=capitalised(_cure(worst, quality, summary)),
     )
 
 
@@ -157,10 +157,12 @@ def _cause(worst: RuleView | None, quality: QualityFigures) -> str:
     return ""
 
 
-def _cure(worst: RuleView | None, quality: QualityFigures) -> str:
+def _cure(worst: RuleView | None, quality: QualityFigures, summary: Summary) -> str:
     if worst is not None:
         cure = worst.note.cure or "mend these rows"
-        return f"{cure.rstrip('.')}. The rows are in `correction.csv`, ready to be mended and loaded again."
+        gone = summary.artifacts.correction is None
+        where = words.ROWS_GONE if gone else "are in `correction.csv`, ready to be mended and loaded again"
+        return f"{cure.rstrip('.')}. The rows {where}."
     if quality.unreadable:
         return _reason(quality.unreadable[0].reason)[1]
     return "nothing to do." if not quality.rules else "look at the warnings when there is time."

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from connectors.reports import words
-from connectors.reports.account import check_account, outcome_total
+from connectors.reports.account import OPEN, check_account, needing_somebody, outcome_total, removal_total
 from connectors.reports.charts import Bar, bars
 from connectors.reports.drawing import Caption
 from connectors.reports.flow import Node, flow
@@ -23,7 +23,7 @@ from connectors.reports.history import (
     text_at,
 )
 from connectors.reports.page import render
-from connectors.reports.verdict import verdict_of
+from connectors.reports.verdict import capitalised, verdict_of
 from schemas.details import EXAMPLE_LIMIT, GuardCheck, RunDetails
 from schemas.masking import masked_text
 from schemas.outcomes import Kind, Outcome, RowClass
@@ -127,7 +127,10 @@ def report_page(
         ],
         "outcomes": _outcome_lines(summary, kinds),
         "planned": sum(planned),
-        "open": [_open_group(outcome, summary, details) for outcome in _open_outcomes(summary)],
+        "open": [
+            *(_open_group(one, summary, details) for one in OPEN if outcome_total(summary, one)),
+            *(_open_removals(one, summary) for one in OPEN if removal_total(summary, one)),
+        ],
         "effort": _effort(summary),
         "previous_id": text_at(previous, "run_id") or "unnamed",
         "previous_at": text_at(previous, "started_at"),
@@ -168,7 +171,9 @@ def _tiles(summary: Summary) -> list[Tile]:
     planned = record_total(
         {"records": {k: {"planned": c.planned} for k, c in summary.records.items()}}, "planned"
     )
-    needs = sum(outcome_total(summary, outcome) for outcome in _open_outcomes(summary))
+    needs = sum(
+        outcome_total(summary, one) + removal_total(summary, one) for one in needing_somebody(summary)
+    )
     return [
         Tile("rows.read", rows.read if rows else None, "rows read"),
         Tile("customers.complete", customers.complete, _of("customers complete", customers.incomplete)),
@@ -269,11 +274,6 @@ def _outcome_lines(summary: Summary, kinds: Sequence[Kind]) -> list[dict[str, An
 
 
 # ------------------------------------------------------------------ what needs somebody
-def _open_outcomes(summary: Summary) -> list[Outcome]:
-    order = (Outcome.IN_DOUBT, Outcome.REJECTED, Outcome.BLOCKED, Outcome.NOT_SENT)
-    return [outcome for outcome in order if outcome_total(summary, outcome)]
-
-
 def _open_group(outcome: Outcome, summary: Summary, details: RunDetails) -> dict[str, Any]:
     count = outcome_total(summary, outcome)
     reasons = sorted(
@@ -284,6 +284,7 @@ def _open_group(outcome: Outcome, summary: Summary, details: RunDetails) -> dict
     planning = summary.command == "plan" and outcome is Outcome.NOT_SENT
     return {
         "outcome": outcome.value,
+        "anchor": outcome.value,
         "label": f"records {words.OUTCOME_LABELS[outcome]}",
         "count": count,
         "meaning": "This is a plan: nothing has been sent." if planning else words.OUTCOME_MEANING[outcome],
@@ -306,6 +307,19 @@ def _open_group(outcome: Outcome, summary: Summary, details: RunDetails) -> dict
     }
 
 
+def _open_removals(outcome: Outcome, summary: Summary) -> dict[str, Any]:
+    return {
+        "outcome": outcome.value,
+        "anchor": f"removals-{outcome.value}",
+        "label": f"removals {words.REMOVAL_LABELS[outcome]}",
+        "count": removal_total(summary, outcome),
+        "meaning": words.REMOVAL_MEANING[outcome],
+        "cure": words.REMOVAL_CURE[outcome],
+        "reasons": [],
+        "examples": [],
+    }
+
+
 def _quarantine(summary: Summary) -> dict[str, Any]:
     broken = [
         {"name": name, "severity": severity, "rows": rows, "path": f"{group}.{name}"}
@@ -317,11 +331,12 @@ def _quarantine(summary: Summary) -> dict[str, Any]:
         if rows
     ]
     quarantined = summary.rows.quarantined if summary.rows else 0
-    cure = (
-        "They made no record. Mend them in `correction.csv` and load that file with the same profile."
-        if quarantined
-        else "No row was held back; these rules only warn."
-    )
+    if not quarantined:
+        cure = "No row was held back; these rules only warn."
+    elif summary.artifacts.correction is None:
+        cure = f"They made no record. They {words.ROWS_GONE}."
+    else:
+        cure = f"They made no record. {capitalised(words.CORRECT_ROWS)}."
     return {
         "rules": broken[:RULES_SHOWN],
         "more_rules": max(len(broken) - RULES_SHOWN, 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from connectors.reports import words
-from connectors.reports.account import outcome_total
+from connectors.reports.account import needing_somebody, outcome_total, removal_total
 from schemas.details import RunDetails
 from schemas.masking import masked_text, printable
 from schemas.outcomes import Exit, Outcome
@@ -52,10 +52,14 @@ def capitalised(text: str) -> str:
 def _why(summary: Summary) -> str:
     """The counts behind the verdict, worst first."""
     counts = [
-        (outcome_total(summary, Outcome.IN_DOUBT), "records in doubt"),
-        (outcome_total(summary, Outcome.REJECTED), "records rejected"),
-        (outcome_total(summary, Outcome.BLOCKED), "records blocked"),
-        (outcome_total(summary, Outcome.NOT_SENT), "records not sent"),
+        told
+        for outcome in needing_somebody(summary)
+        for told in (
+            (outcome_total(summary, outcome), f"records {words.OUTCOME_LABELS[outcome]}"),
+            (removal_total(summary, outcome), f"removals {words.REMOVAL_LABELS[outcome]}"),
+        )
+    ]
+    counts += [
         (summary.rows.quarantined if summary.rows else 0, "rows in quarantine"),
         (summary.rows.unreadable if summary.rows else 0, "rows unreadable"),
     ]
@@ -104,9 +108,12 @@ def _after_success(summary: Summary, details: RunDetails) -> str:
 def _after_rejects(summary: Summary) -> str:
     steps = []
     if summary.rows and (summary.rows.quarantined or summary.rows.unreadable):
-        steps.append("mend the rows in `correction.csv` and load that file with the same profile")
+        kept = summary.artifacts.correction is not None
+        steps.append(words.CORRECT_ROWS if kept else f"the rows held back {words.ROWS_GONE}")
     if outcome_total(summary, Outcome.REJECTED):
         steps.append("look at the records the API refused, below")
+    if removal_total(summary, Outcome.REJECTED) + removal_total(summary, Outcome.BLOCKED):
+        steps.append("look at the removals that were refused or blocked, below")
     if outcome_total(summary, Outcome.BLOCKED) and not steps:
         steps.append("settle what the blocked records hang on, then run `meterfeed resume`")
     return f"{'; '.join(steps) or 'look at the counts below'}."

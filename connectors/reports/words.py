@@ -73,6 +73,23 @@ OUTCOME_CURE = {
     Outcome.IN_DOUBT: "Run `meterfeed resume`: it reads back before it sends anything again.",
     Outcome.NOT_SENT: "Run `meterfeed resume` to send them.",
 }
+REMOVAL_LABELS = {**OUTCOME_LABELS, Outcome.REJECTED: "refused"}
+"""The same of what was to be removed because it had vanished."""
+REMOVAL_MEANING = {
+    Outcome.REJECTED: "The API refused to remove them, or something that stays hangs on them: they are still there.",
+    Outcome.BLOCKED: "What hangs on them is not removed yet: they are still there.",
+    Outcome.IN_DOUBT: "Their removal was sent and no answer came: they may or may not be there.",
+    Outcome.NOT_SENT: OUTCOME_MEANING[Outcome.NOT_SENT],
+}
+REMOVAL_CURE = {
+    Outcome.REJECTED: "Each is a line of `rejected.csv`, with the reason. The next plan with `--delete-vanished` "
+    "lists them again.",
+    Outcome.BLOCKED: "Settle that first; the next plan with `--delete-vanished` lists them again.",
+    Outcome.IN_DOUBT: OUTCOME_CURE[Outcome.IN_DOUBT],
+    Outcome.NOT_SENT: OUTCOME_CURE[Outcome.NOT_SENT],
+}
+CORRECT_ROWS = "mend the rows in `correction.csv` and load that file with the same profile"
+ROWS_GONE = "are not kept here any more (`meterfeed purge` removes them): load the export again"
 REASON_TEXTS = {
     "release_in_doubt": "Whether the former holder let go of its meter point is not known",
     "release_planned": "The former holder has not let go of its meter point yet",

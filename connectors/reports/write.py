@@ -76,7 +76,7 @@ def write_run_reports(
 
     Args:
         folder: the run folder; must exist.
-        summary: the account; `artifacts` may already name files, which are kept.
+        summary: the account.
         details: reasons, examples, stages, guards.
         quality: figures of the rows, or None.
         previous: the `summary.json` of the last run of the same profile; None: the last one of its history
@@ -216,7 +216,7 @@ def _write(
         else:
             run.remove(REJECTED_FILE)
         files = sorted(name for name in FILES if name in made or run.has(name))
-        artifacts = _artifacts(folder, summary.artifacts, made | set(files))
+        artifacts = _artifacts(folder, made | set(files))
         summary = replace(summary, artifacts=artifacts)
         pages = {
             "report.html": report_page(
@@ -251,8 +251,8 @@ def _was_refused(summary: Summary) -> bool:
     )
 
 
-def _artifacts(folder: Path, given: Artifacts, files: set[str]) -> Artifacts:
-    """What the caller named, and what lies in the folder under its agreed name."""
+def _artifacts(folder: Path, files: set[str]) -> Artifacts:
+    """What lies in the folder under its agreed name. What `purge` removed since is not named any more."""
     agreed = {
         "report": "report.html",
         "quality": "quality.html",
@@ -262,8 +262,7 @@ def _artifacts(folder: Path, given: Artifacts, files: set[str]) -> Artifacts:
         "outcomes": "outcomes.parquet",
         "violations": "violations.parquet",
     }
-    found = {field: str(folder / name) for field, name in agreed.items() if name in files}
-    return replace(given, **{field: path for field, path in found.items() if getattr(given, field) is None})
+    return Artifacts(**{field: str(folder / name) for field, name in agreed.items() if name in files})
 
 
 def _check_tables(folder: Path, summary: Summary, names: set[str]) -> None:

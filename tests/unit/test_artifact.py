@@ -40,3 +40,11 @@ def test_foreign_words_arrive_inert(attack):
 
 def test_a_figure_not_known_says_so():
     assert "| created | not known |" in markdown(records={Kind.USER: RecordCounts(planned=1, created=None)})
+
+
+def test_removals_that_were_refused_are_told():
+    removals = {"user": {"planned": 1_203, "removed": 1_200, "rejected": 3, "blocked": 0}}
+    text = markdown(extra={"vanished": {"removals": removals}})
+    for piece in ("| Removals | users |", "| planned | 1,203 |", "| removed | 1,200 |", "| refused | 3 |"):
+        assert piece in text
+    assert "Removals" not in markdown(extra={"vanished": {"removals": {}}})

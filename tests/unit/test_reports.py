@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
@@ -27,7 +28,7 @@ from schemas.quality import (
     ViolationExample,
 )
 from schemas.rules import RULES
-from schemas.summary import RecordCounts, SourceEntry
+from schemas.summary import RecordCounts, SourceEntry, Summary
 from schemas.unreadable import Unreadable
 from tests.golden import runs
 from tests.golden.runs import HOSTILE, Example
@@ -38,6 +39,8 @@ COMPARED = ("report.html", "quality.html", "report.txt", "junit.xml")
 
 def written(folder: Path, example: Example) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    if example.summary.rows and example.summary.rows.quarantined:
+        (folder / "correction.csv").write_text("kept by those who read the exports")
     write_run_reports(
         folder,
         example.summary,
@@ -340,6 +343,66 @@ def test_a_plan_says_how_to_apply_it(tmp_path):
     example = runs.clean()
     folder = written(tmp_path, replace(example, summary=replace(example.summary, command="plan")))
     assert "meterfeed apply 0000000000000000" in Page((folder / "report.html").read_text()).text
+
+
+def test_what_a_plan_has_not_sent_needs_nobody(tmp_path):
+    """Its page says that nothing was sent; counted as open, every good plan looked like trouble."""
+    example = runs.clean()
+    records = {**example.summary.records, Kind.USER: RecordCounts(planned=240, not_sent=240)}
+    for command, open_records in (("plan", 0), ("sync", 240)):
+        code = Exit.OK if command == "plan" else Exit.UNAVAILABLE
+        summary = replace(example.summary, command=command, exit_code=code, records=records)
+        folder = written(tmp_path / command, replace(example, summary=summary))
+        page = Page((folder / "report.html").read_text()).text
+        assert f"{open_records} rows and records that need somebody" in page
+        assert ("240 records not sent." in (folder / "report.txt").read_text()) == bool(open_records)
+
+
+@pytest.mark.parametrize(
+    ("ended", "exit_code", "told", "next_step"),
+    [
+        ("rejected", Exit.DONE_WITH_REJECTS, "removals refused", "Look at the removals that were refused"),
+        ("blocked", Exit.DONE_WITH_REJECTS, "removals blocked", "Look at the removals that were refused"),
+        ("in_doubt", Exit.IN_DOUBT, "removals in doubt", "Run `meterfeed resume`"),
+        ("not_sent", Exit.UNAVAILABLE, "removals not sent", "Run `meterfeed resume`"),
+    ],
+)
+def test_removals_that_came_to_nothing_need_somebody(tmp_path, ended, exit_code, told, next_step):
+    """No record of an export is open, and yet the run did not end with 0."""
+    example = runs.clean()
+    removals = {
+        "user": {"planned": 3, "removed": 2, ended: 1},
+        "location": {"planned": 2, "removed": 0, ended: 2},
+    }
+    removed = replace(example.summary, exit_code=exit_code, extra={"vanished": {"removals": removals}})
+    folder = written(tmp_path, replace(example, summary=removed))
+    page = Page((folder / "report.html").read_text()).text
+    assert "3 rows and records that need somebody" in page
+    assert page.count(f"3 {told}") == 2  # why, and a card of its own
+    assert "Nothing: no row is in quarantine" not in page
+    text = (folder / "report.txt").read_text()
+    assert f"3 {told}.\nNext: {next_step}" in text
+    junit = ET.fromstring((folder / "junit.xml").read_bytes())
+    assert [f"3 {told}"] == [failure.get("message") for failure in junit.iter("failure")]
+    assert "exit code 0, yet 3" in refused(
+        tmp_path / "zero", replace(example, summary=replace(removed, exit_code=Exit.OK))
+    )
+
+
+def test_rows_that_were_purged_are_not_named_any_more(tmp_path):
+    example = runs.mixed()
+    done = replace(example.summary, exit_code=Exit.DONE_WITH_REJECTS)
+    folder = written(tmp_path, replace(example, summary=done))
+    pages = ("report.txt", "report.html", "quality.html")
+    for kept in (True, False):
+        artifacts = rebuild_reports(folder)
+        assert artifacts.correction == (str(folder / "correction.csv") if kept else None)
+        assert artifacts == Summary.from_json(json.loads((folder / "summary.json").read_text())).artifacts
+        for page in pages:
+            told = (folder / page).read_text()
+            assert kept == ("correction.csv" in told), page
+            assert kept != ("load the export again" in told), page
+        (folder / "correction.csv").unlink(missing_ok=True)
 
 
 def test_unknown_figures_are_dashes_and_never_zero(tmp_path):
