@@ -2,29 +2,35 @@
 
 Runs of one profile keep their order by themselves (decision 5), and `Session.take_up` refuses what they overtook.
 Customers may come in under another profile too, or be found by `adopt`: a plan that would create them was overtaken,
-and a create that is sent twice may be there twice.
+and a create that is sent twice may be there twice. What `move` sends says all of one location, as it was when somebody
+asked for it: it was overtaken when anything has changed that location since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 import polars as pl
 
-from pipeline.holdings import KEY
-from pipeline.partition import buckets_of
+from pipeline.holdings import KEY, PROTECTED, UNTOLD
+from pipeline.partition import bucket_of, buckets_of
 from pipeline.phases import Phase
 from pipeline.plan import CREATES, Plan
 from pipeline.planning import read_phase
 from pipeline.ports import LedgerBook, RowSpool, RunShelf
-from pipeline.session import PLANNED, SENDING, Session, load_again
+from pipeline.session import MOVE, PLANNED, SENDING, Session, load_again
 from schemas.errors import GuardError, StorageError
 from schemas.ledger import RunRow, State
 from schemas.outcomes import Kind
 
 ANSWERED: Final = (State.ACKNOWLEDGED, State.REJECTED, State.IN_DOUBT, State.IN_FLIGHT)
 """A record in one of these was sent by its own run, and is not created by it again."""
+
+MOVED: Final = "moved"
+"""Spool table of the location a run moves, as it was held when that was planned: columns of a page of holdings. It lies
+in the spool and not in the ledger, so that it goes when nobody needs it, with the person if need be."""
 
 
 async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: RunShelf) -> None:
@@ -35,6 +41,8 @@ async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: 
     Raises:
         GuardError: it is stale. Its export, planned again, creates only what is absent.
     """
+    if (outdated := await outdated_move(session, run, shelf)) is not None:
+        raise outdated
     if not any(plan.phase_sizes.get(phase) for phase in CREATES.values()):
         return
     try:
@@ -70,6 +78,66 @@ async def refuse_before_its_turn(session: Session, run: RunRow) -> None:
         )
 
 
+# ------------------------------------------------------------------ moves
+async def outdated_move(session: Session, run: RunRow, shelf: RunShelf) -> GuardError | None:
+    """Why a move must not be gone on with; None: it may, or all of it was sent, or it is no move.
+
+    Call it after what is in doubt was read back. Nobody but whoever asked for the move can ask for it again, so no run
+    may wait until somebody does: it is to be given up.
+    """
+    if run.command != MOVE:
+        return None
+    why = await session.durable(_why_outdated, session.ledger, run, shelf)
+    if why is None:
+        return None
+    return GuardError(f"The move {run.run_id} is stale: {why}.", guard="stale", cure=load_again(run))
+
+
+def _why_outdated(ledger: LedgerBook, run: RunRow, shelf: RunShelf) -> str | None:
+    if next(ledger.chunks(states=ANSWERED, run_seq=run.run_seq), None) is not None:
+        return None
+    try:
+        planned_on = shelf.spool().read(MOVED, 0)
+    except StorageError:
+        return "its spool is lost"
+    if planned_on.is_empty():
+        return "what its location held is not known"
+    number = bucket_of(planned_on["user_id"].item())
+    page = ledger.holdings(Kind.LOCATION.value, range(number, number + 1))
+    held = planned_on.clear() if page is None else page.join(planned_on, on=KEY, how="semi")
+    if held.is_empty():
+        return "its location is not held any more"
+    # The move itself may have begun, and made uncertain what is held.
+    is_same = held["digest"].item() in (planned_on["digest"].item(), UNTOLD, PROTECTED + UNTOLD)
+    return None if is_same and _rest(held) == _rest(planned_on) else "its location was changed since"
+
+
+def _rest(location: pl.DataFrame) -> list[Any]:
+    """What the ledger knows of one location beside what it says: its meter points, and the row it came from."""
+    points, *origin = location.select("meter_point_keys", "row", "scope").row(0)
+    return [sorted(points or ()), *origin]
+
+
+def moves_of(session: Session, location: pl.DataFrame) -> list[str]:
+    """Unfinished moves of one location: whoever moves it again says all that they have not sent.
+
+    Args:
+        location: the one, by `KEY`.
+    """
+    moves = (run for run in session.ledger.runs(state=SENDING, brief=True) if run.command == MOVE)
+    return [run.run_id for run in moves if _moved(session, run).join(location, on=KEY, how="semi").height]
+
+
+def _moved(session: Session, run: RunRow) -> pl.DataFrame:
+    """`KEY` of the location a run moves; nothing when its spool is lost."""
+    nothing = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
+    with session.ports.shelf.open(run.run_id) as shelf, suppress(StorageError):
+        moved = shelf.spool().read(MOVED, 0)
+        return moved.select(KEY) if moved.width else nothing
+    return nothing
+
+
+# ------------------------------------------------------------------ creates
 def _count_held(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool) -> int:
     """Records to be created that are held; those the run itself has created are not to be created any more."""
     return sum(

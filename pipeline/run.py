@@ -29,7 +29,7 @@ from pipeline.guards import History, first_tripped, plan_guards, row_guards, tig
 from pipeline.identity import Identity
 from pipeline.job import Job, job_of
 from pipeline.order import Opened, Order, Ports
-from pipeline.overtaken import refuse_before_its_turn, refuse_what_is_held
+from pipeline.overtaken import outdated_move, refuse_before_its_turn, refuse_what_is_held
 from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import Notice, RunShelf
@@ -175,6 +175,9 @@ async def resume(order: Order, ports: Ports) -> Summary:
         for run_id in await session.unfinished(order.run):
             run, shelf, made, checks = await session.take_up(run_id)
             with shelf:
+                if (outdated := await outdated_move(session, run, shelf)) is not None:
+                    summaries.append(await _given_up(session, run, shelf, made, outdated))
+                    continue
                 await session.renew_limits(run, order.profiles)
                 await refuse_what_is_held(session, run, made, shelf)
                 summaries.append(await _deliver(session, run, shelf, made, checks, approved=False))
@@ -332,6 +335,15 @@ async def _go_on_with(session: Session, run_id: str) -> MeterfeedError | None:
             return guarded
         _, trouble = await _delivered(session, run, shelf, made, checks, approved=False)
         return trouble
+
+
+async def _given_up(
+    session: Session, run: RunRow, shelf: RunShelf, made: Plan, why: MeterfeedError
+) -> Summary:
+    """The account of a run that nobody is to go on with; it holds nobody up any more."""
+    summary = await session.finish(run, await applied(session, run, shelf, made, (), why))
+    await session.give_up(run.run_id)
+    return summary
 
 
 async def _deliver(

@@ -17,8 +17,10 @@ from pipeline.delivery.classifier import Reason
 from pipeline.delivery.comparing import has_coordinates, held_meter_points
 from pipeline.delivery.readback import Found, Reader
 from pipeline.ending import IN_TEST_AREA, applied, summary_of
+from pipeline.holdings import PROTECTED
 from pipeline.job import Job
 from pipeline.order import Order, Ports
+from pipeline.overtaken import MOVED, moves_of
 from pipeline.partition import bucket_of
 from pipeline.phases import Phase
 from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
@@ -27,11 +29,11 @@ from pipeline.ports import Notice
 from pipeline.reconciling import PAGE as DRIFT_PAGE
 from pipeline.reconciling import READ_AT_ONCE
 from pipeline.remote import location_digest
-from pipeline.session import Session, open_session
+from pipeline.session import MOVE, Session, open_session
 from pipeline.vanishing import PAGES
 from schemas.coordinates import in_test_area
 from schemas.errors import ApiUnavailable, GuardError
-from schemas.ledger import BUCKETS
+from schemas.ledger import BUCKETS, MANIFEST_SCHEMA
 from schemas.masking import masked_id
 from schemas.outcomes import Kind
 from schemas.summary import Summary
@@ -106,6 +108,7 @@ async def move(order: Order, ports: Ports) -> Summary:
                 guard="move",
                 cure="Run `meterfeed reconcile`.",
             )
+        before = pl.DataFrame([held], schema_overrides=dict(MANIFEST_SCHEMA))
         body: dict[str, Any] = {"userId": held["user_id"], "locationId": held["id"]}
         if remote.location_type not in (UNSET, None):
             body["locationType"] = remote.location_type
@@ -113,12 +116,16 @@ async def move(order: Order, ports: Ports) -> Summary:
         if held_meter_points(remote):
             body["meterPointIds"] = held_meter_points(remote)
         digest = location_digest(session.identity(), body)
+        if PROTECTED in held["digest"]:
+            digest = PROTECTED + digest
         record = pl.DataFrame(
             [{**held, "digest": digest, "body": orjson.dumps(body).decode(), "row": 0}]
         ).select(pl.col(name).cast(dtype) for name, dtype in PLAN_SCHEMA.items())
-        run, shelf = await session.begin(order.command, Job("move", "move"), [])
+        session.replaces = await session.durable(moves_of, session, before)
+        run, shelf = await session.begin(MOVE, Job("move", "move"), [])
         with shelf:
             spool = shelf.new_spool(1)
+            spool.append(MOVED, before)
             spool.append(
                 phase_table(Phase.UPDATE_LOCATIONS),
                 record.with_columns(pl.col("bucket").alias("ledger_bucket")),
