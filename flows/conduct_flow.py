@@ -191,7 +191,7 @@ def nothing_new(summary: Summary) -> bool:
     runs = summary.extra.get("runs")
     if runs:
         return all(run["skipped"] for run in runs)
-    return "already_done" in summary.extra or "inbox" in summary.extra
+    return "already_done" in summary.extra or summary.extra.get("inbox", {}).get("new") == 0
 
 
 async def name_after(summary: Summary, profiles: list[str]) -> None:

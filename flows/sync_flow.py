@@ -16,6 +16,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 
+from connectors.profiles import load_profiles
 from flows.artifact import summary_markdown
 from flows.conduct_flow import (
     FINE,
@@ -30,7 +31,7 @@ from flows.conduct_flow import (
     told,
 )
 from flows.endings import usage_ending
-from flows.inbox import Waiting, look_into
+from flows.inbox import Standing, Waiting, look_into, standing_of
 from flows.progress import Progress
 from flows.settings import Settings
 from pipeline.ending import together
@@ -58,12 +59,12 @@ async def load(
 
 
 @task(name="look into the inbox", retries=0, cache_policy=NO_CACHE, persist_result=False)
-async def look(inbox: str, environment: str, account: str | None) -> Waiting | Summary:
+async def look(inbox: str, profiles: list[str], environment: str, account: str | None) -> Waiting | Summary:
     """What is new in the inbox; a summary when it cannot be told."""
     found: list[Waiting] = []
 
     async def work(settings: Settings, _progress: Progress, _stopping: Stopping) -> Summary:
-        found.append(look_into(inbox, settings))
+        found.append(look_into(inbox, settings, load_profiles(profiles)))
         return Summary(None, "sync", environment, Exit.OK, VERDICTS[Exit.OK])
 
     summary = await conducted("sync", work, environment=environment, account=account)
@@ -95,7 +96,8 @@ async def sync(
         exports: paths, globs or URLs, reachable from the worker; all of them are one run.
         environment: sandbox or production; what METERFEED_ENVIRONMENT says, if left out.
         approve: digest of a plan a person let through its guards.
-        inbox: instead of exports, a folder or prefix: each new file is a run of its own, in order of the names.
+        inbox: instead of exports, a folder or prefix: each new file is a run of its own, in order of the names, up to
+            one that may still be growing. An `approve` given beside it is refused.
         approval_hours: how long a plan stopped by a guard waits for a person; 0: it fails at once.
         account: name of a `MeterfeedAccount` block that overlays the worker's environment.
 
@@ -105,6 +107,11 @@ async def sync(
     environment = environment_for(environment)
     if bool(exports) == bool(inbox):
         return await told(usage_ending("Give either exports or an inbox.", command="sync"))
+    if inbox and approve:
+        message = (
+            "`approve` lets one plan through: give it with exports. Beside an inbox it would be ignored."
+        )
+        return await told(usage_ending(message, command="sync"))
     if inbox:
         summary = await _from_inbox(inbox, profiles, environment, approval_hours, account)
     else:
@@ -117,30 +124,42 @@ async def sync(
 async def _from_inbox(
     inbox: str, profiles: list[str], environment: str, hours: float, account: str | None
 ) -> Summary:
-    """Every new file, one run after the other; ends at the first that does not end well: the later rest on it."""
-    found = await look(inbox, environment, account)
+    """Every new file, one run after the other; ends at the first that does not end well: the later rest on it.
+
+    An earlier load, or a person who is waited for, takes hours. So each file is looked at again when its turn comes.
+    """
+    found = await look(inbox, profiles, environment, account)
     if isinstance(found, Summary):
         return found
-    if not found.new:
-        counts = {"new": 0, "known": found.known, "growing": found.growing}
-        return Summary(None, "sync", environment, Exit.OK, _nothing(found), extra={"inbox": counts})
-    summaries = []
-    for url in found.new:
+    summaries: list[Summary] = []
+    left = list(found.new)
+    while left and (standing := standing_of(left[0])) is not Standing.GROWING:
+        url = left.pop(0)
+        if standing is Standing.GONE:
+            continue
         summary = await load([url], profiles, environment, None, account)
         summaries.append(await _with_approval(summary, environment, hours, account))
         if Exit(summaries[-1].exit_code) not in FINE:
-            break
-    return (
-        summaries[0]
-        if len(found.new) == 1
-        else together("sync", environment, summaries, planned=len(found.new))
-    )
+            return _told_of(found, environment, summaries, left)
+    return _told_of(replace(found, growing=found.growing + len(left)), environment, summaries, [])
 
 
-def _nothing(found: Waiting) -> str:
+def _told_of(found: Waiting, environment: str, summaries: list[Summary], left: list[str]) -> Summary:
+    """One account of what was loaded out of an inbox, of what waits, and of what was `left` for a failure."""
+    new = len(summaries) + len(left)
+    counts = {"new": new, "known": found.known, "growing": found.growing}
+    if not summaries:
+        total = Summary(None, "sync", environment, Exit.OK, "")
+        verdict = (
+            "" if found.growing else f"Nothing in the inbox is new; {found.known} file(s) were loaded before."
+        )
+    else:
+        total = summaries[0] if new == 1 else together("sync", environment, summaries, planned=new)
+        verdict = total.verdict
     if found.growing:
-        return f"{found.growing} file(s) in the inbox may still be growing; the next run takes them."
-    return f"Nothing in the inbox is new; {found.known} file(s) were loaded before."
+        waiting = f"{found.growing} file(s) in the inbox wait: the first may still be growing; the next run takes them."
+        verdict = f"{verdict} {waiting}".strip()
+    return replace(total, verdict=verdict, extra={**total.extra, "inbox": counts})
 
 
 async def _with_approval(summary: Summary, environment: str, hours: float, account: str | None) -> Summary:

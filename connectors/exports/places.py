@@ -50,6 +50,10 @@ class Place(Protocol):
         """What the place says about the file now."""
         ...
 
+    def written(self) -> float:
+        """When it was written last, UTC seconds, by the clock of the place."""
+        ...
+
     def manifest(self) -> str | None:
         """The text of the manifest beside the file, if there is one."""
         ...
@@ -112,12 +116,19 @@ class LocalPlace:
 
     def signature(self) -> Signature:
         """Device, inode, size, and the times of the last change of content and of anything."""
+        now = self._now()
+        return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+    def written(self) -> float:
+        """The time of the last change of content."""
+        return self._now().st_mtime
+
+    def _now(self) -> os.stat_result:
         try:
-            now = self.path.lstat()
+            return self.path.lstat()
         except OSError as error:
             shown = display_name(self.basename)
             raise ExportError(f"{shown} is gone: {error.strerror}.", cure="Deliver it again.") from None
-        return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
 
     def manifest(self) -> str | None:
         """The text of `<name>.sha256` beside it."""
@@ -151,10 +162,20 @@ def _in_folder(folder: Path) -> list[Place]:
             f"The folder {display_name(folder.name)} cannot be listed: {error.strerror}.",
             cure="Check its rights.",
         ) from None
-    places = [_local_file(entry, within=folder) for entry in entries]
+    places = [place for entry in entries if (place := _if_still_there(entry, folder)) is not None]
     if not places:
         raise ExportError(f"The folder {display_name(folder.name)} holds no export.", cure="Check the path.")
     return [*places]
+
+
+def _if_still_there(entry: Path, folder: Path) -> LocalPlace | None:
+    """An entry of a folder; None when it was taken out since the folder was listed."""
+    try:
+        return _local_file(entry, within=folder)
+    except ExportError:
+        if os.path.lexists(entry):
+            raise
+        return None
 
 
 def _is_export(name: str) -> bool:
@@ -224,6 +245,11 @@ class RemotePlace:
             "updated",
         )
         return (now["size"], *(str(now.get(mark)) for mark in marks))
+
+    def written(self) -> float:
+        """When the store says it was stored."""
+        with _told_as_export_error(display_name(self.basename)):
+            return float(self.system.modified(self.path).timestamp())
 
     def manifest(self) -> str | None:
         """The text of `<name>.sha256` beside it."""

@@ -190,7 +190,7 @@ def test_an_inbox_is_emptied_once_in_order_and_a_night_without_a_new_file_says_s
     ]
     assert [name.replace("\\", "") for name in order] == ["kunder-1.csv", "kunder-2.csv"]
     effects = len(api.effects())
-    shutil.copy2(inbox / "kunder-1.csv", inbox / "kunder-4-again.csv")
+    shutil.copy2(inbox / "kunder-1.csv", inbox / "kunder-1-again.csv")
     with growing(inbox / "kunder-3.csv"):
         second = night()
     assert (second["name"], len(api.effects())) == ("No new file", effects)

@@ -1,6 +1,10 @@
 import asyncio
 import json
+import os
+import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 from polars.exceptions import PanicException
@@ -8,6 +12,7 @@ from polars.exceptions import PanicException
 from flows import conduct_flow, sync_flow
 from flows.conduct_flow import environment_for, state_of
 from flows.endings import ending
+from flows.inbox import Waiting, standing_of
 from flows.progress import Progress
 from flows.serving import AUTOMATIONS
 from flows.settings import Needs
@@ -66,7 +71,7 @@ NAMES = {
 
 
 def summary(code: Exit, **more) -> Summary:
-    return Summary(None, "sync", "sandbox", code, VERDICTS[code], **more)
+    return Summary(more.pop("run_id", None), "sync", "sandbox", code, VERDICTS[code], **more)
 
 
 @pytest.mark.parametrize("code", Exit)
@@ -97,6 +102,76 @@ def test_a_reconcile_that_found_a_difference_is_not_called_rejects():
     assert ("COMPLETED", "Drift") == (state_of(found).type.value, state_of(found).name)
     [drift] = [one for one in json.loads(AUTOMATIONS.read_text()) if "drift" in one["name"]]
     assert ["prefect.flow-run.Drift"] == drift["trigger"]["expect"]
+
+
+def out_of_an_inbox(monkeypatch, found, *, after=lambda _url: None, code=Exit.OK):
+    """What the flow does with what was found, and how it tells of it; `after` happens with each load."""
+    loaded = []
+
+    async def look(*_asked):
+        return found
+
+    async def load(exports, *_asked):
+        loaded.append(exports[0].rsplit("/", 1)[-1])
+        after(exports[0])
+        return summary(code, run_id=f"run {len(loaded)}")
+
+    monkeypatch.setattr(sync_flow, "look", look)
+    monkeypatch.setattr(sync_flow, "load", load)
+    return loaded, asyncio.run(sync_flow._from_inbox("inbox", ["p"], "sandbox", 0.0, None))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files that have lain still for an hour."""
+    paths = [tmp_path / name for name in ("a.csv", "b.csv", "c.csv")]
+    for path in paths:
+        path.touch()
+        os.utime(path, (time.time() - 3600.0,) * 2)
+    return tuple(map(str, paths))
+
+
+def test_a_file_that_grew_while_an_earlier_one_was_loaded_waits_with_what_comes_after_it(monkeypatch, files):
+    monkeypatch.setattr(sync_flow, "standing_of", partial(standing_of, still_seconds=1800.0))
+    loaded, told = out_of_an_inbox(monkeypatch, Waiting(files, 0, 1), after=lambda _url: os.utime(files[1]))
+    assert ["a.csv"] == loaded
+    assert {"new": 1, "known": 0, "growing": 3} == told.extra["inbox"]
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_left_out(monkeypatch, files):
+    def take_out(_url):
+        Path(files[1]).unlink(missing_ok=True)
+
+    loaded, told = out_of_an_inbox(monkeypatch, Waiting(files, 4, 0), after=take_out)
+    assert (["a.csv", "c.csv"], {"given": 2, "done": 2}) == (loaded, told.extra["exports"])
+    for file in (files[0], files[2]):
+        Path(file).unlink()
+    loaded, told = out_of_an_inbox(monkeypatch, Waiting(files, 4, 0))
+    assert ([], "No new file") == (loaded, state_of(told).name)
+
+
+def test_what_waits_is_told_also_where_something_was_loaded(monkeypatch, files):
+    _, told = out_of_an_inbox(monkeypatch, Waiting(files[:1], 0, 2))
+    state = state_of(told)
+    assert ("Completed", "run 1") == (state.name, told.run_id)
+    assert (
+        "2 file(s) in the inbox wait: the first may still be growing; the next run takes them."
+        in state.message
+    )
+
+
+def test_an_inbox_goes_no_further_than_the_first_file_that_does_not_end_well(monkeypatch, files):
+    loaded, told = out_of_an_inbox(monkeypatch, Waiting(files, 0, 0), code=Exit.GUARD)
+    assert (["a.csv"], Exit.GUARD, {"given": 3, "done": 1}) == (loaded, told.exit_code, told.extra["exports"])
+
+
+def test_an_approval_beside_an_inbox_is_refused(monkeypatch):
+    async def told(ended):
+        return ended
+
+    monkeypatch.setattr(sync_flow, "told", told)
+    ended = asyncio.run(sync_flow.sync.fn(["p"], inbox="inbox", approve="ab" * 16))
+    assert (Exit.USAGE, "`approve` lets one plan through") == (ended.exit_code, ended.error.message[:31])
 
 
 def test_one_new_file_among_old_ones_is_new():
