@@ -160,10 +160,16 @@ def _told_again(document: Mapping[str, Any], artifacts: Artifacts) -> Summary:
 
 # ------------------------------------------------------------------ what is on disk and in the ledger
 def _listed(settings: Settings) -> list[dict[str, Any]]:
-    """Every run known by its folder or by the ledger, newest first."""
+    """Every run known by its folder or by the ledger, newest first.
+
+    The figures are those of the folder. Where it stands by now is the ledger's to say: a plan waits, is given up,
+    or is another run's, and its folder does not change.
+    """
     lines = {line["run_id"]: line for line in _from_ledger(settings)}
     for document in _summaries(settings.data_dir):
-        lines[document["run_id"]] = {**lines.get(document["run_id"], {}), **_line(document)}
+        line = _line(document)
+        known = lines.get(document["run_id"], line)
+        lines[document["run_id"]] = {**known, **line, "state": known["state"]}
     return sorted(lines.values(), key=_began, reverse=True)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.conftest import settings_for
+from tests.integration.test_cli_settle import portfolio, write
 from tests.unit.test_trends import document, keep
+
+__all__ = ["write"]
 
 
 @pytest.fixture
@@ -60,3 +64,18 @@ def test_of_two_runs_that_began_in_one_second_the_later_one_is_reported_and_list
     assert "20260301-0002" == meterfeed("report", "--json").document["run_id"]
     listed = meterfeed("runs", "--json").document["runs"]
     assert ["20260301-0002", "20260301-0001"] == [run["run_id"] for run in listed]
+
+
+def test_a_run_stands_where_the_ledger_says_not_where_its_exit_code_suggests(meterfeed, api, write):
+    def states():
+        return {run["run_id"]: run["state"] for run in meterfeed("runs", "--json").document["runs"]}
+
+    arguments = write("a.csv", portfolio(5))
+    plan = meterfeed("plan", *arguments, "--json", **settings_for(api)).document
+    judged = meterfeed("quality", *arguments, "--json").document
+    assert (0, 0) == (plan["exit_code"], judged["exit_code"])
+    assert {plan["run_id"]: "planned", judged["run_id"]: "settled"} == states()
+    assert [plan["run_id"]] == meterfeed("adopt", *arguments[1:], "--json").document["plans_given_up"]
+    assert "superseded" == states()[plan["run_id"]]
+    done = meterfeed("sync", *arguments, "--json").document
+    assert "settled" == states()[done["run_id"]]
