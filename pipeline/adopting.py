@@ -23,6 +23,7 @@ from pipeline.ports import LedgerBook, Notice
 from pipeline.reconciling import READ_AT_ONCE, STALE_SECONDS
 from pipeline.remote import Remote
 from pipeline.session import ADOPTING, Session, open_session
+from pipeline.vanishing import evidence_page
 from schemas.ledger import ADOPTED, BUCKETS
 from schemas.outcomes import Kind
 from schemas.rules.keys import is_safe_in_a_url
@@ -157,12 +158,20 @@ def _keep(ledger: LedgerBook, users: pl.DataFrame, held: Mapping[Kind, pl.DataFr
 
 
 def _believe(session: Session) -> tuple[dict[str, int], list[str]]:
-    """What was read is what the ledger believes; the records of each kind, and plans that rested on something else."""
+    """What was read is what the ledger believes; the records of each kind, and plans that rested on something else.
+
+    Since when an export did not name a record is forgotten: the ledger may have missed the one that named it again.
+    """
     ledger = session.ledger
     counts = dict.fromkeys((kind.value for kind in Kind), 0)
     for kind, number, page in _aside(ledger):
         ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
         counts[kind.value] += page.height
+    for number in range(BUCKETS):
+        for name in map(evidence_page, Kind):
+            missing = ledger.holdings(name, range(number, number + 1))
+            if missing is not None and missing.height:
+                ledger.store_holdings(name, number, missing.clear())
     _forget(ledger)
     newest = ledger.runs(limit=1, brief=True)
     ledger.remember({ADOPTED: str(newest[0].run_seq if newest else 0)})

@@ -231,6 +231,20 @@ def test_who_is_named_in_between_is_not_missing(company: Company, clock: Clock, 
     assert (1, 0) == (plan["vanished"]["kinds"]["user"]["missing"], plan["plan"]["user"]["delete"])
 
 
+def test_what_was_missing_before_an_adopt_is_missing_since_then(company: Company, clock: Clock) -> None:
+    """The ledger may be an old copy, which knows nothing of the export that named the customer again."""
+    export = company.export(portfolio(40))
+    company.run("sync", *export)
+    company.run("sync", *company.export(portfolio(39)))
+    clock.go_on(24)
+    assert 0 == company.run("adopt", *export[1:])["exit_code"]
+    plan = company.run("plan", *company.export([*portfolio(39), row(100, 100, 100)]), "--delete-vanished")
+    assert ({"seen_once": 1}, 0) == (
+        plan["vanished"]["kinds"]["user"]["waiting"],
+        plan["plan"]["user"]["delete"],
+    )
+
+
 def test_a_broken_export_removes_nothing_even_when_approved(company: Company, clock: Clock) -> None:
     """DE1, DE2: more than max(20, 1 %) cannot be approved, nor anything when the export shrank."""
     company.run("sync", *company.export(portfolio(400)))
