@@ -135,7 +135,8 @@ def _is_flagged(rows: pl.DataFrame, profile: Profile) -> pl.Series:
 def _protect(rows: pl.DataFrame, is_flagged: pl.Series, profile: Profile) -> pl.DataFrame:
     """Canonical rows without what their own flag forbids.
 
-    A protected row that only its coordinates could place is left out altogether.
+    A protected row that only its coordinates could place is left out altogether. The row of a resource names its place
+    or is in quarantine for it.
     """
     if not is_flagged.any():
         return rows
@@ -144,11 +145,13 @@ def _protect(rows: pl.DataFrame, is_flagged: pl.Series, profile: Profile) -> pl.
     pair = [name for name in rows.columns if name.removesuffix("_raw") in ("latitude", "longitude")]
     if not pair:
         return rows
+    blanked = rows.with_columns(pl.when(~is_flagged).then(pl.col(pair)))
+    if profile.export.of == "resources":
+        return blanked
     was_placed = pl.any_horizontal(pl.col(name).is_not_null() for name in pair if name.endswith("_raw"))
     nowhere = pl.col("meter_point").is_null() if "meter_point" in rows.columns else pl.lit(value=True)
     if "resource_type" in rows.columns:
         nowhere &= pl.col("resource_type").ne_missing(VEHICLE)  # it hangs on the customer, wherever that is
-    blanked = rows.with_columns(pl.when(~is_flagged).then(pl.col(pair)))
     return blanked.filter(~(rows.select(was_placed & nowhere).to_series() & is_flagged))
 
 
@@ -162,7 +165,10 @@ def _undone(rows: pl.DataFrame, profile: Profile) -> tuple[pl.DataFrame, Counter
     scheme = _scheme(profile)
     if scheme is None or "meter_point" not in rows.columns:
         return rows, Counter()
-    meter_points, undone = normalised(rows["meter_point"], scheme, profile.meter_point.normalise)
+    undoings = profile.meter_point.normalise
+    meter_points, undone = normalised(rows["meter_point"], scheme, undoings)
+    if "parent_meter_point" in rows.columns:  # compared with the other one, and used for nothing else
+        rows = rows.with_columns(normalised(rows["parent_meter_point"], scheme, undoings)[0])
     return rows.with_columns(meter_points), undone
 
 

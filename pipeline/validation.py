@@ -62,7 +62,7 @@ def judge(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> Judged:
         doubtful = doubtful.with_columns(fact)
     violations = _violations(doubtful, rules, rulebook)
     dropped = _rows_to_blank(violations, rulebook)
-    if dropped.len():
+    if dropped.len() and rulebook.named(NOWHERE):
         violations = pl.concat([violations, _now_nowhere(doubtful, dropped)])
     quarantined = violations.filter(pl.col("severity") == QUARANTINE)["row"].unique().sort()
     valid_rows = _without(canonical_rows, quarantined, dropped)

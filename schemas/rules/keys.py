@@ -93,12 +93,11 @@ def _is_no_placeholder(name: str) -> Good:
 
 
 def _is_no_exponent(name: str) -> Good:
+    """No long number has a negative exponent, and `7E-12` is a flat; with decimals (`7,1E-05`) it is none."""
+
     def good(subject: Subject) -> pl.Expr | None:
-        return (
-            ~pl.col(name).str.contains(r"^[0-9](?:[.,][0-9]+)?[eE][+-][0-9]{1,3}$")
-            if subject.has(name)
-            else None
-        )
+        pattern = r"^[0-9](?:[eE]\+|[.,][0-9]+[eE][+-])[0-9]{1,3}$"
+        return ~pl.col(name).str.contains(pattern) if subject.has(name) else None
 
     return good
 

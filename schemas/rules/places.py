@@ -145,7 +145,7 @@ def _have_four_decimals(subject: Subject) -> pl.Expr | None:
         return None
     if subject.in_degrees:
         return ~(is_rounded(pair[0], 1e-3) & is_rounded(pair[1], 1e-3)) | _is_metres(*pair)
-    hundreds = rf"00(?:{re.escape(subject.profile.file.decimal)}0+)?$"
+    hundreds = rf"^[+-]?[0-9]*00(?:{re.escape(subject.profile.file.decimal)}0*)?$"
     return ~pl.all_horizontal(
         pl.col(f"{name}_raw").str.contains(hundreds) for name in ("latitude", "longitude")
     )

@@ -15,7 +15,8 @@ from schemas.coordinates import number, numbers
 from schemas.meter_points import SCHEMES
 from schemas.profile import Profile
 from schemas.rules import Rulebook
-from tests.unit.judging import REFERENCE, profile, raw_rows, unscreened
+from schemas.rules.keys import NOTHING
+from tests.unit.judging import REFERENCE, overlooked, profile, raw_rows, unscreened
 
 IDS = (
     "707057500068553617",
@@ -40,7 +41,12 @@ TROUBLE = (
     "x" * 129,
     "é",
 )
-KEYS = st.sampled_from(("K1", "K2", "A-1", "0150", "batch", *TROUBLE)) | st.text(max_size=6)
+KEYS = (
+    st.sampled_from(("K1", "K2", "A-1", "0150", "batch", *TROUBLE))
+    | st.sampled_from(NOTHING)
+    | st.from_regex(r"[0-9](?:[.,][0-9])?[eE][+-][0-9]{1,2}", fullmatch=True)
+    | st.text(max_size=6)
+)
 METER_POINTS = (
     st.sampled_from((*IDS, *(f"'{text}" for text in IDS), "123", "7359990012345678", "8716867000030"))
     | st.from_regex(r"70705750[0-9]{10}", fullmatch=True)
@@ -169,6 +175,7 @@ def test_screens_overlook_nothing(rows: list[dict[str, str | None]], case: tuple
     canonical_rows, _ = canonical(rows, PROFILES[case[0]])
 
     assert of(judge(canonical_rows, rulebook)) == of(judge(canonical_rows, unscreened(rulebook)))
+    assert [] == overlooked(canonical_rows, rulebook)
 
 
 @quickly

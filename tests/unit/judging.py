@@ -71,6 +71,18 @@ def unscreened(rulebook: Rulebook) -> Rulebook:
     return dataclasses.replace(rulebook, screens=everything)
 
 
+def overlooked(canonical_rows: pl.DataFrame, rulebook: Rulebook) -> list[str]:
+    """Rules broken in rows that no screen of theirs finds: what another screen finds is judged now and then."""
+    found = canonical_rows.with_columns(*rulebook.facts).with_columns(*rulebook.screens)
+    for fact in rulebook.closer_facts:
+        found = found.with_columns(fact)
+    return [
+        rule.name
+        for rule in rulebook.rules
+        if found.filter(~rule.good, ~pl.any_horizontal(sorted(rule.screens))).height
+    ]
+
+
 def broken(
     row: Mapping[str, str | None], wanted: Profile | None = None, environment: str = "production"
 ) -> dict[str, str]:

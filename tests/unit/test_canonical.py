@@ -10,7 +10,7 @@ from pipeline.quality import PROFILED
 from schemas.errors import ProfileError
 from schemas.profile import Profile
 from schemas.rows import CanonicalRows
-from tests.unit.judging import GOOD, profile, raw_rows
+from tests.unit.judging import GOOD, broken, profile, raw_rows
 
 ID = "707057500068553617"
 EVERY_UNDOING = {"meter_point": {"normalise": list(UNDOINGS)}}
@@ -176,6 +176,18 @@ def test_a_protected_vehicle_goes_without_coordinates_and_stays() -> None:
     assert ([2], [None], 1) == (made.rows["row"].to_list(), made.rows["latitude"].to_list(), made.filtered)
 
 
+def test_a_protected_resource_goes_without_coordinates_and_stays() -> None:
+    """Its row names the location it stands at; only the rows of customers are nowhere without a point."""
+    columns = {"protected": "protected", "resource": "resource", "resource_type": "resource_type"}
+    wanted = profile(
+        columns={**columns, "meter_point": None}, protect={"values": ["Ja"]}, export={"of": "resources"}
+    )
+    charger = {**GOOD, "protected": "Ja", "resource": "E1", "resource_type": "Charger"}
+    made = to_canonical(raw_rows([{name: charger[name] for name in wanted.headers()}]), wanted, 0)
+
+    assert ([2], [None], 0) == (made.rows["row"].to_list(), made.rows["latitude"].to_list(), made.filtered)
+
+
 def test_protected_rows_may_be_left_out_altogether() -> None:
     wanted = profile(columns={"protected": "protected"}, protect={"values": ["Ja"], "action": "skip"})
     rows = to_canonical(raw_rows([{**GOOD, "protected": "Ja"}, {**GOOD, "protected": "ja"}]), wanted, 0)
@@ -204,6 +216,17 @@ def test_an_undoing_is_taken_and_counted_where_the_profile_lists_it(undoing: str
     assert rows.rows["meter_point"].to_list() == [ID, ID]
     assert dict(rows.normalised) == {undoing: 1}
     assert meter_point(text, without) == text
+
+
+def test_a_meter_point_that_is_its_own_parent_is_so_after_the_undoings() -> None:
+    """Else it would be called a sub-meter: the other column holds the same text."""
+    wanted = profile(**EVERY_UNDOING, columns={"parent_meter_point": "parent_meter_point"})
+    row = {**GOOD, "meter_point": f'="{ID}"', "parent_meter_point": f'="{ID}"'}
+    made = to_canonical(raw_rows([row, {**row, "parent_meter_point": "unknown"}]), wanted, 0)
+
+    assert [(ID, ID), (ID, "unknown")] == made.rows.select("meter_point", "parent_meter_point").rows()
+    assert {"excel-text": 2} == dict(made.normalised)
+    assert {} == broken({name: row[name] for name in wanted.headers()}, wanted)
 
 
 def test_a_british_s_number_becomes_its_core() -> None:

@@ -153,9 +153,9 @@ SMALL = GuardsSection(quarantined=0.25, minimum_rows=4, shrank=0.5, grew=1.0, up
     [
         (rows(0), NO_HISTORY, [("empty", 0, 1, True, "count"), ("quarantined", 0.0, 0.25, False, "share")]),
         (
-            rows(8, bad=2, filtered=1),
+            rows(9, bad=2, filtered=1),
             NO_HISTORY,
-            [("empty", 7, 1, False, "count"), ("quarantined", 0.25, 0.25, False, "share")],
+            [("empty", 8, 1, False, "count"), ("quarantined", 0.25, 0.25, False, "share")],
         ),
         (
             rows(4, bad=2),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import polars as pl
 import pytest
 
+from pipeline.canonical import to_canonical
 from pipeline.conflicts import CROSS_ROW_RULES
 from schemas.coordinates import CENTRES
 from schemas.errors import ProfileError
 from schemas.profile import Profile
 from schemas.rules import BETWEEN_ROWS, BY_NAME, RULES, Rulebook
+from schemas.rules.keys import NOTHING, RESERVED_USERS
 from schemas.rules_doc import rules_page
-from tests.unit.judging import GOOD, REFERENCE, broken, judged, profile
+from tests.unit.judging import GOOD, REFERENCE, broken, judged, overlooked, profile, raw_rows
 
 AS_IS = {"identity": {"ids": "as-is"}}
 REFUSE = {"identity": {"unicode": "refuse"}}
@@ -285,6 +288,25 @@ def test_the_centres_lie_in_their_countries() -> None:
         assert set(found) == {"coordinates_are_not_the_centre_of_the_country"}
 
 
+@pytest.mark.parametrize(
+    ("northing", "easting", "rounded"),
+    [
+        ("6648100", "262300", True),
+        ("6648100.0", "262300.000", True),
+        ("+6648100.", "262300.00", True),
+        ("6648123.00", "262345.00", False),
+        ("6648123.100", "262345.700", False),
+        ("6648100", "262345.00", False),
+    ],
+)
+def test_hundreds_of_metres_are_told_by_the_digits_before_the_mark(
+    northing: str, easting: str, rounded: bool
+) -> None:
+    found = broken({**GOOD, "latitude": northing, "longitude": easting}, profile(**UTM))
+
+    assert rounded == ("coordinates_have_four_decimals" in found)
+
+
 def test_greenwich_is_no_zero() -> None:
     changes = of("GB") | {"columns": {}, "coordinates": {"within": ["GB"]}}
     row = {**GOOD, "meter_point": "1000000000012", "latitude": "51.47791", "longitude": "-0.00150"}
@@ -323,6 +345,36 @@ def test_no_id_that_could_leave_its_place_in_a_url_goes_on(text: str) -> None:
 )
 def test_any_plain_text_may_be_a_key_when_ids_are_made(text: str) -> None:
     assert broken({**GOOD, "user": text, "location": text}) == {}
+
+
+@pytest.mark.parametrize("text", ["7E-5", "7E-12", "7E-05", "1e-3"])
+def test_a_flat_is_no_number_in_exponent_form(text: str) -> None:
+    """Long numbers have positive exponents. That a row is looked at closely makes no difference."""
+    verdict = judged([{**GOOD, "user": text, "location": "A 1"}, {**GOOD, "user": "K 1"}])
+
+    assert [] == verdict.violations.rows()
+
+
+SIGNS = ("0", "A", "E", ".", "+", "-", "_", "/", " ", "\u200b", "\n", "å", "\u030a")
+KEYS = ("user", "location", "resource", "resource_type")
+
+
+@pytest.mark.parametrize("changes", [{}, AS_IS, REFUSE], ids=["hmac", "as-is", "refuse"])
+def test_no_short_text_breaks_a_rule_without_being_found(changes: dict[str, Any]) -> None:
+    """Every text of up to four such signs: what is drawn by chance leaves some out."""
+    texts = ["".join(signs) for length in range(5) for signs in product(SIGNS, repeat=length)]
+    texts += [*NOTHING, *RESERVED_USERS, "x" * 129]
+    wanted = profile(columns=dict.fromkeys(GOOD) | {name: name for name in KEYS}, **changes)
+    keys = raw_rows([dict.fromkeys(KEYS, text) for text in texts])
+
+    assert [] == overlooked(
+        to_canonical(keys, wanted, 0).rows, Rulebook.for_profile(wanted, "production", REFERENCE)
+    )
+
+
+@pytest.mark.parametrize("text", ["7E+17", "7e+5", "7,07E+17", "7.07058e+100", "7,1E-05"])
+def test_numbers_as_spreadsheets_show_long_ones_are_no_keys(text: str) -> None:
+    assert set(broken({**GOOD, "user": text})) == {"user_is_not_in_exponent_form"}
 
 
 def test_an_address_on_two_lines_may_name_a_location() -> None:

@@ -95,6 +95,14 @@ def test_a_row_that_only_its_bad_coordinates_place_is_in_quarantine() -> None:
     }
 
 
+def test_a_resource_stands_where_its_row_names_the_location_without_coordinates() -> None:
+    columns = {"resource": "resource", "resource_type": "resource_type", "meter_point": None}
+    wanted = profile(**DROP, export={"of": "resources"}, columns=columns)
+    row = {**GOOD, "resource": "E1", "resource_type": "Charger", "latitude": "abc"}
+
+    assert {"coordinates_are_numbers": "warn"} == broken(row, wanted)
+
+
 def test_a_bad_meter_point_quarantines_a_row_whose_coordinates_are_dropped() -> None:
     found = broken(BAD, profile(**DROP))
 
