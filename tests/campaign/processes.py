@@ -241,6 +241,8 @@ class Stage:
     """Live in this process, where nothing is to be killed or starved."""
     lives: list[Life] = field(default_factory=list)
     restored: bool = False
+    heard: dict[int, int] = field(default_factory=dict)
+    """Requests the sandbox had had when each life was over, by the number of the life."""
 
     def live(self, at: Point | None = None, *, order: Order | None = None) -> int:
         """One process from its start to its end, or to where it dies."""
@@ -263,6 +265,7 @@ class Stage:
         if not self.here:  # this process serves the sandbox as well
             life.left_open, life.peak_megabytes = said.get("left_open", 0), said.get("peak_megabytes", 0.0)
         self.lives.append(life)
+        self.heard[life.number] = len(self.sandbox.requests())
         return code
 
     def finish(self) -> None:
@@ -273,16 +276,18 @@ class Stage:
             self.lives[-1].faulty = False
             if self.lives[-1].settled:
                 break
-        seen = len(self.sandbox.requests())
         self.live()
         self.lives[-1].faulty = False
-        wrong = violations(self.evidence(self.sandbox.requests()[seen:]))
+        wrong = violations(self.evidence())
         if wrong:
             raise Wrong("\n".join(wrong))
 
-    def evidence(self, last: list[dict[str, Any]]) -> Evidence:
-        """What is left, for the checker; of requests, only what the last process sent."""
-        self.lives[-1].sent = len(last)
+    def evidence(self) -> Evidence:
+        """What is left, for the checker. A request counts for the life that was over first after it came."""
+        before, requests = 0, self.sandbox.requests()
+        for life in self.lives:
+            life.first_sent, life.sent = before, self.heard[life.number] - before
+            before = self.heard[life.number]
         return Evidence(
             ledger=self.order.ledger,
             plan=work().records,
@@ -290,8 +295,10 @@ class Stage:
             before=self.before,
             after=self.sandbox.state(),
             effects=self.sandbox.core.effects(content=True),
-            requests=self.sandbox.requests(),
-            sent=[Sent(-1, 0.0, one["method"], one["path"], one["trace"], b"", intent=True) for one in last],
+            requests=requests,
+            sent=[
+                Sent(-1, 0.0, one["method"], one["path"], one["trace"], b"", intent=True) for one in requests
+            ],
             lives=self.lives,
             may_double=self.may_double,
             lies=self.lies,

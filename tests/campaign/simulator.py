@@ -104,7 +104,15 @@ def work_of(one: Schedule) -> Work:
     def add(phase: str, user: str, own: str, body: dict[str, Any] | None, **more: Any) -> None:
         keys = list((body or {}).get("meterPointIds", ()))
         records.append(
-            {"phase": phase, "user_id": user, "id": own, "location_id": None, "keys": keys, "body": body}
+            {
+                "phase": phase,
+                "user_id": user,
+                "id": own,
+                "location_id": None,
+                "keys": keys,
+                "body": body,
+                "digest": RELEASED if body is None else f"d-{own}",
+            }
             | more
         )
 
@@ -208,7 +216,7 @@ def _frames(records: list[dict[str, Any]]) -> dict[Phase, pl.DataFrame]:
                     "id": [r["id"] for r in mine],
                     "user_id": [r["user_id"] for r in mine],
                     "location_id": [r["location_id"] for r in mine],
-                    "digest": [RELEASED if r["body"] is None else f"d-{r['id']}" for r in mine],
+                    "digest": [r["digest"] for r in mine],
                     "meter_point_keys": [keys_of(r["keys"]) for r in mine],
                     "bucket": [0] * len(mine),
                     "row": list(range(len(mine))),

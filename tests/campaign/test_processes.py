@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from pipeline.delivery.readback import Found, Reader
+from pipeline.phases import Phase
 from tests.campaign import processes as real
-from tests.campaign.checker import _rows
+from tests.campaign.checker import CHECKS, _rows
 from tests.campaign.postgres import own_database, served_in_memory
 from tests.campaign.processes import KILLED, Point
-from tests.campaign.reference import LEDGER, MAIN
+from tests.campaign.reference import LEDGER, MAIN, SCHEDULE
+from tests.campaign.schedules import schedule
+from tests.campaign.simulator import simulate
 
 STRACE = pytest.mark.skipif(
     not real.has_strace(), reason="strace is missing: no kill at system calls was tried"
@@ -178,6 +185,53 @@ def test_a_record_made_twice_by_real_processes_is_seen(tmp_path: Path) -> None:
         on.live()
         with pytest.raises(real.Wrong, match="I6"):
             on.finish()
+
+
+def test_reads_of_an_earlier_process_that_never_end_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all processes before the last only the sandbox tells how much they asked for."""
+    find = Reader.find
+
+    async def again_and_again(self: Reader, phase: Phase, records: Sequence[Any]) -> list[Found]:
+        for _ in range(150):
+            found = await find(self, phase, records)
+        return found
+
+    with real.stage(tmp_path) as on:
+        on.here = True
+        with monkeypatch.context() as planted:
+            planted.setattr(Reader, "find", again_and_again)
+            on.live()
+        with pytest.raises(real.Wrong, match="I12: life 0"):
+            on.finish()
+
+
+WRITTEN = {
+    "meta.value": "UPDATE meta SET value = value || :canary WHERE key = 'tenant'",
+    "run.summary": "UPDATE run SET summary = :canary",
+    "source.name": "INSERT INTO source SELECT run_seq, 0, :canary, '', 0, 0 FROM run",
+    "attempt.verdict": "UPDATE attempt SET verdict = :canary",
+    "holding.kind": "UPDATE holding SET kind = kind || :canary",
+}
+
+
+def test_a_meter_point_in_any_column_of_postgresql_is_seen(tmp_path: Path, postgres: str) -> None:
+    """The ledger is edited: each of these columns is written in a place of its own."""
+    sizes = {"create_users": 1, "release_locations": 1, "update_locations": 0, "replace_resources": 0}
+    one = replace(schedule(1, 1), faults=[], kills=[], hiccups=[], sizes=SCHEDULE.sizes | sizes)
+    seen = {}
+    with own_database() as ledger:
+        done = simulate(one, tmp_path, ledger)
+        engine = sa.create_engine(ledger)
+        for number, (column, statement) in enumerate(WRITTEN.items()):
+            only = replace(done, canaries=frozenset({f"70705759999000000{number}"}))
+            assert [] == list(CHECKS["I14"](only))
+            with engine.begin() as connection:
+                connection.execute(sa.text(statement), {"canary": f"written: {min(only.canaries)}"})
+            seen[column] = list(CHECKS["I14"](only)) != []
+        engine.dispose()
+    assert dict.fromkeys(WRITTEN, True) == seen
 
 
 def test_an_exit_that_hides_a_full_disk_is_seen(tmp_path: Path) -> None:

@@ -234,6 +234,17 @@ def test_a_run_that_is_not_given_up_for_a_newer_one_is_seen(
     assert "I3" in broken(lived(calm(faults=DEAF), tmp_path / "ill"))
 
 
+def test_a_command_that_takes_a_fifth_start_is_seen(tmp_path: Path) -> None:
+    """The evidence is edited: guards and what they ask for count apart, so that one bug would have to pass them all."""
+    found = lived(calm(), tmp_path)
+    [*before, last] = found.lives
+    late = dataclasses.replace(last, settled=False)
+    stopped = dataclasses.replace(late, guard="some")
+    bad = [one for one in before if one.faulty]
+    assert set() == broken(dataclasses.replace(found, lives=[*bad, late, late, late, stopped, stopped, last]))
+    assert {"I10"} == broken(dataclasses.replace(found, lives=[*bad, *[late] * 4, last]))
+
+
 def test_a_removal_nobody_has_said_yes_to_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = calm(case=REMOVES)
     assert [] == violations(lived(one, tmp_path / "well"))
