@@ -152,3 +152,20 @@ def test_the_same_examples_are_tried_whatever_is_imported(
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("of_ours")
     assert before == drawn()
+
+
+# ------------------------------------------------------------------ object stores
+def test_what_reads_s3_heeds_proxies_and_addresses_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So docs/configuration.md says that only the way to the API does not."""
+    session, utils = importlib.import_module("botocore.session"), importlib.import_module("botocore.utils")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
+    client = session.Session().create_client("s3", region_name="eu-north-1")
+    assert ("https://store.example", "http://proxy.example") == (
+        client.meta.endpoint_url,
+        utils.get_environ_proxies(client.meta.endpoint_url)["https"],
+    )
