@@ -125,6 +125,8 @@ class Score:
     kinds: dict[str, set[int]] = field(default_factory=dict)
     """Faults that were played, each with the cells in which it was."""
     failed: list[Result] = field(default_factory=list)
+    is_known: bool = True
+    """False where the process of the schedules ended without saying what it came to: then nothing above is true."""
 
     def add(self, result: Result) -> None:
         self.schedules += 1
@@ -484,6 +486,10 @@ Every line is the output of one campaign, appended by it. How it works, and how 
 """
 
 
+NOT_KNOWN = "not known"
+"""What a line says of schedules whose figures were lost: never 0."""
+
+
 def commit() -> str:
     """The commit this is, with a plus when the tree differs from it."""
     git = shutil.which("git")
@@ -506,19 +512,23 @@ def append_line(
     if not SCORECARD.exists():
         SCORECARD.write_text(HEAD, encoding="utf-8")
     wrong = len(score.failed) + sum(tally.failed for tally in tallies.values())
+
+    def counted(number: int) -> str:
+        return f"{number:,}" if score.is_known else NOT_KNOWN
+
     cells = (
         time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
         at,
         seed,
         f"{minutes:.0f}" + (f" ({stopped})" if stopped else ""),
-        f"{score.schedules:,}",
-        f"{len(score.cells):,}",
-        f"{score.on_postgres:,}",
-        f"{score.kills:,}",
-        f"{score.requests:,}",
+        counted(score.schedules),
+        counted(len(score.cells)),
+        counted(score.on_postgres),
+        counted(score.kills),
+        counted(score.requests),
         *(tallies.get(name, "-") for name in REAL),
-        f"{score.doubles:,}",
-        wrong,
+        counted(score.doubles),
+        wrong if score.is_known else f"{wrong}, those of schedules {NOT_KNOWN}",
         f"`{typed}`",
     )
     with SCORECARD.open("a", encoding="utf-8") as file:
@@ -575,7 +585,7 @@ def told_to_stop() -> threading.Event:
 def whole(seed: int, *, minutes: float, cases: int, workers: int, schedules_only: bool = False) -> int:
     """A campaign, from its first schedule to its line in the scorecard, which it gets however it ends."""
     at, began, stopped = commit(), time.monotonic(), ""
-    score, tallies = Score(), {} if schedules_only else {name: Tally() for name in REAL}
+    score, tallies = Score(is_known=False), {} if schedules_only else {name: Tally() for name in REAL}
     typed = command(seed, minutes=minutes, schedules_only=schedules_only)
     print(typed, flush=True)
 
@@ -609,7 +619,8 @@ def whole(seed: int, *, minutes: float, cases: int, workers: int, schedules_only
         spent = minutes - left()
         wrong = append_line(score, tallies, typed=typed, seed=seed, minutes=spent, at=at, stopped=stopped)
         print(SCORECARD.read_text(encoding="utf-8").splitlines()[-1])
-    print(f"{wrong} violations; faults in schedules: {len(score.kinds)} kinds; {typed}")
+    kinds = len(score.kinds) if score.is_known else NOT_KNOWN
+    print(f"{wrong} violations; faults in schedules: {kinds} kinds; {typed}")
     return 130 if stopped else 1 if wrong else 0
 
 

@@ -128,6 +128,28 @@ def test_a_campaign_that_is_stopped_has_its_line(
     assert told["command"].startswith("`make campaign SEED=5 MINUTES=10`")
 
 
+def test_a_campaign_whose_schedules_did_not_say_what_they_came_to_does_not_say_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lost(Interrupted):
+        def score(self, *, at_once: bool = False) -> Score:
+            raise RuntimeError if at_once else KeyboardInterrupt
+
+    @contextmanager
+    def lost(*_: object, **__: object) -> Iterator[Interrupted]:
+        yield Lost()
+
+    monkeypatch.setattr(whole, "SCORECARD", tmp_path / "scorecard.md")
+    monkeypatch.setattr(whole, "commit", lambda: "abc")
+    monkeypatch.setattr(whole, "schedules_beside", lost)
+    assert 130 == whole.whole(5, minutes=10, cases=1, workers=1, schedules_only=True)
+    cells = (tmp_path / "scorecard.md").read_text(encoding="utf-8").splitlines()[-1].strip("| ").split(" | ")
+    told = dict(zip(whole.COLUMNS, cells, strict=True))
+    of_schedules = whole.COLUMNS[4:9]
+    assert ["not known"] * 5 == [told[name] for name in of_schedules]
+    assert "0, those of schedules not known" == told["violations"]
+
+
 def test_a_campaign_of_schedules_alone_says_so_in_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
