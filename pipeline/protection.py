@@ -98,12 +98,12 @@ def shield(rows: pl.DataFrame, marks: pl.DataFrame) -> Shielded:
     nothing = rows.clear()
     if rows.is_empty() or marks.is_empty():
         return Shielded(rows, nothing, nothing, 0)
-    theirs = _with(rows.join(marks, on="user", how="semi"), *_MARK, "resource_type").drop("skip")
+    theirs = _with(rows.join(marks, on="user", how="semi"), *_MARK, "resource_type", "refers").drop("skip")
     covered = _covered(theirs, marks)
     if covered.is_empty():
         return Shielded(rows, nothing, nothing, 0)
     placed = pl.any_horizontal(pl.col(*_AXES).is_not_null())
-    on_foot = pl.col("resource_type").ne_missing(VEHICLE)
+    on_foot = pl.col("resource_type").ne_missing(VEHICLE) & pl.col("refers").is_null()
     goes = pl.col("skip") | (placed & pl.col("meter_point").is_null() & on_foot)
     going = covered.filter(goes)["row"]
     blank = covered.filter(~goes & placed)["row"]
@@ -189,7 +189,7 @@ def _square(axis: str) -> pl.Expr:
 
 def _with(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
     """The rows, with null in the columns they lack."""
-    types = {**_MARK, "resource_type": pl.String()}
+    types = {**_MARK, "resource_type": pl.String(), "refers": pl.Boolean()}
     return rows.with_columns(
         pl.lit(None, types[name]).alias(name) for name in names if name not in rows.columns
     )

@@ -106,14 +106,16 @@ class Tokens:
             return token
 
     def accepted(self, token: Token) -> None:
-        """The API answered a call with this token, and not with 401."""
+        """The API answered a call with this token, and not with 401: fresh ones refused before it were single cases."""
         token.proven = True
+        if token is self._token:  # a late answer to an older one says nothing of those that came after it
+            self._refused_at_first_use = 0
 
     def refused(self, token: Token) -> None:
         """The API answered 401 to a call with this token: it is not used again.
 
         Raises:
-            AuthenticationError: the third token that was refused at its first use.
+            AuthenticationError: the third token in a row that was refused at its first use.
         """
         if token is not self._token:
             return  # someone else has already replaced it

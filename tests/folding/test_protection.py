@@ -119,6 +119,13 @@ def test_a_vehicle_hangs_on_its_customer_wherever_that_is() -> None:
     assert (set(), [], 1) == (result.left_out(), placed(result), len(result.bodies(Kind.VEHICLE)))
 
 
+def test_a_resource_stays_at_the_location_its_row_names_without_coordinates() -> None:
+    """The rows of another export define the location; this one names it."""
+    charger = {"user": "a", "location": "L1", "resource": "r1", "resource_type": "Charger"}
+    result = folded(more=(Source([charger | AT_HOME], RowShape(defines=False)),))
+    assert (set(), [], 1) == (result.left_out(), placed(result), len(result.bodies(Kind.RESOURCE)))
+
+
 def test_a_location_of_which_nothing_may_be_said_does_not_count_as_named() -> None:
     """It is told as missing, so that what is held of it can be removed."""
     car = {"user": "a", "location": "L1", "resource": "car", "resource_type": "Vehicle"}

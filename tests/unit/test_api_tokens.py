@@ -315,6 +315,33 @@ def test_the_third_fresh_token_that_is_refused_ends_the_run():
         asyncio.run(run())
 
 
+def test_single_refusals_days_apart_do_not_end_a_run_that_goes_well():
+    endpoint = Endpoint(*[fresh()] * 6)
+
+    async def run():
+        for _ in range(3):
+            endpoint.tokens.refused(await endpoint.tokens.current())
+            endpoint.tokens.accepted(await endpoint.tokens.current())
+            endpoint.now += 24 * 3600.0
+
+    asyncio.run(run())
+    assert endpoint.asked == 6
+
+
+def test_a_late_answer_to_an_old_token_does_not_make_up_for_fresh_ones_that_are_refused():
+    endpoint = Endpoint(*[fresh()] * 4)
+
+    async def run():
+        old = await endpoint.tokens.current()
+        endpoint.now += 3600.0
+        for _ in range(3):
+            endpoint.tokens.refused(await endpoint.tokens.current())
+            endpoint.tokens.accepted(old)
+
+    with pytest.raises(AuthenticationError, match="3 fresh tokens"):
+        asyncio.run(run())
+
+
 def test_tokens_that_worked_before_they_were_refused_do_not_count():
     endpoint = Endpoint(*[fresh()] * 30)
 
