@@ -59,17 +59,37 @@ def load_profiles(given: Sequence[str], *, folder: Path = PROFILES) -> tuple[Pro
 def profile_for(basename: str, profiles: Sequence[Profile]) -> Profile:
     """The first profile whose `[file] match` fits the file name; one without `match` fits every file.
 
-    A correction file of ours carries our name, not theirs: it belongs to the profile it names, or to the first.
+    A correction file of ours carries our name, not theirs: it belongs to the profile it names. Where it names none, it
+    belongs to the only one there is, or to one whose `match` speaks of such names.
+
+    Raises:
+        ProfileError: none fits, or there are several that a correction may belong to.
     """
+    if basename.startswith(CORRECTION) and profiles:
+        return _profile_of_correction(basename, profiles)
     for profile in profiles:
         if profile.file.match is None or fnmatchcase(basename, profile.file.match):
             return profile
-    if basename.startswith(CORRECTION) and profiles:
-        return next((profile for profile in profiles if f"-{slug(profile.name)}-" in basename), profiles[0])
     wanted = ", ".join(f'"{profile.file.match}" ({profile.name})' for profile in profiles)
     raise ProfileError(
         f"No profile fits an export of that name; [file] match wants {wanted}.",
         cure="Rename the export, or mend or add a profile.",
+    )
+
+
+def _profile_of_correction(basename: str, profiles: Sequence[Profile]) -> Profile:
+    named = [profile for profile in profiles if f"-{slug(profile.name)}-" in basename]
+    if named:
+        return max(named, key=lambda profile: len(slug(profile.name)))
+    if len(profiles) == 1:
+        return profiles[0]
+    for profile in profiles:
+        match = profile.file.match or ""
+        if match.startswith(CORRECTION) and fnmatchcase(basename, match):
+            return profile
+    raise ProfileError(
+        "The name of a correction does not say which of the profiles it belongs to.",
+        cure=f"Give that profile alone, or name the file like {CORRECTION}-{slug(profiles[0].name)}-1.csv.",
     )
 
 

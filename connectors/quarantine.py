@@ -63,7 +63,8 @@ def write_quarantine(
     ]
     if not kept:
         return {}
-    corrections = _grouped(kept)
+    profiles = {export.profile.digest() for export in exports}
+    corrections = _grouped(kept, names_profile=len(profiles) > 1)
     with ExitStack() as stack:
         quarantine = _Quarantine(stack.enter_context(folder.writing(QUARANTINE)), kept)
         stack.callback(quarantine.close)
@@ -102,17 +103,22 @@ class _Kept:
         return names
 
 
-def _grouped(kept: Sequence[_Kept]) -> dict[str, list[_Kept]]:
-    """Exports that can share a correction file: the same profile, the same headers."""
+def _grouped(kept: Sequence[_Kept], *, names_profile: bool) -> dict[str, list[_Kept]]:
+    """Exports that can share a correction file: the same profile, the same headers.
+
+    In a run of several profiles each file's name says whose it is, for `profiles.profile_for` to find it again.
+    """
     groups: dict[tuple[str, tuple[str, ...], str], list[_Kept]] = {}
     for one in kept:
         groups.setdefault((one.export.profile.digest(), one.copies.headers, one.copies.preface), []).append(
             one
         )
-    names = [CORRECTION]
-    for number, group in enumerate(list(groups.values())[1:], start=2):
-        names.append(f"correction-{slug(group[0].export.profile.name)}-{number}.csv")
-    return dict(zip(names, groups.values(), strict=True))
+    return {
+        CORRECTION
+        if number == 1 and not names_profile
+        else f"correction-{slug(group[0].export.profile.name)}-{number}.csv": group
+        for number, group in enumerate(groups.values(), start=1)
+    }
 
 
 class _Quarantine:
@@ -162,14 +168,19 @@ class _Correction:
         self._put(self._as_csv(header_row))
 
     def write(self, one: _Kept, rows: pl.DataFrame) -> None:
-        cells = [pl.col(str(at)).fill_null("") for at in range(len(one.copies.headers))]
+        cells = [
+            spreadsheet_safe(self._on_a_line(one, at), is_id=at in one.copies.ids)
+            for at in range(len(one.copies.headers))
+        ]
         self._put(
             self._as_csv(
                 rows.select(
-                    *(spreadsheet_safe(cell).alias(str(at)) for at, cell in enumerate(cells)),
+                    *(cell.alias(str(at)) for at, cell in enumerate(cells)),
                     row_tokens(one.export.sha256, rows["source_line"]).alias(TOKEN),
                     pl.col("rules").list.join(" ").alias(RULES),
-                    spreadsheet_safe(self._one_field(pl.col("text").fill_null(""))).alias(TEXT),
+                    spreadsheet_safe(self._one_field(self._one_line(pl.col("text").fill_null("")))).alias(
+                        TEXT
+                    ),
                 )
             )
         )
@@ -184,6 +195,23 @@ class _Correction:
 
     def _safe_lines(self, text: str) -> str:
         return spreadsheet_safe_lines(text, self.first.export.profile.file.separator)
+
+    def _on_a_line(self, one: _Kept, at: int) -> pl.Expr:
+        """A cell that comes back; Parquet cells may hold what makes a line of a CSV unreadable."""
+        cell = pl.col(str(at)).fill_null("")
+        if not one.export.is_parquet:
+            return cell
+        file = one.export.profile.file
+        if at not in one.copies.texts or not file.quote or file.newline == "\r":
+            return self._one_field(self._one_line(cell))
+        return (
+            pl.when(cell.str.contains("\n", literal=True))
+            .then(cell.str.replace_all("\x1a", " ", literal=True))
+            .otherwise(self._one_line(cell))
+        )
+
+    def _one_line(self, text: pl.Expr) -> pl.Expr:
+        return text.str.replace_all(r"[\r\n\x1a]+", " ")
 
     def _one_field(self, text: pl.Expr) -> pl.Expr:
         """A text that stays one field where nothing is quoted."""

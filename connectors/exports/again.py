@@ -14,9 +14,16 @@ import pyarrow.csv as pa_csv
 from connectors.exports.corrections import OURS, TEXT, as_it_was
 from connectors.exports.csv_reader import CsvRows, Opening, Prepared
 from connectors.exports.framing import Dialect, Numbers
+from connectors.exports.headers import Found
 from connectors.exports.open import OpenedExport
 from schemas.errors import ExportError
 from schemas.unreadable import Unreadable
+
+IDS: Final = ("user", "location", "meter_point", "parent_meter_point", "metering_location", "resource")
+"""Our columns that hold ids."""
+
+FOOTER: Final = "footer"
+"""What stands in the last column of a footer that the profile asks for and the file cannot have."""
 
 _UNREADABLE: Final = [reason.value for reason in Unreadable]
 
@@ -28,6 +35,11 @@ class Copies:
         headers: of the export, ours left out.
         preface: its lines before the header, with their line ends.
         footer: its lines after the last row, as `rows` found them; empty before.
+        ids: which of the headers, counted from 0, are those of ids, and of what else tells locations apart.
+        texts: which of them may hold line breaks.
+
+    A Parquet file has lines neither before nor after its rows. A CSV under its profile has: blank ones before, and
+    after them such as are no rows however wide a spreadsheet makes them.
     """
 
     def __init__(self, export: OpenedExport) -> None:
@@ -37,8 +49,13 @@ class Copies:
         self._text_at: int | None = None
         """Where a correction has the text of the row that it stands for."""
         if export.is_parquet:
-            self.headers: tuple[str, ...] = export.parquet_headers()
+            self.headers: tuple[str, ...]
+            self.headers, found = export.parquet_headers()
             self._kept = list(range(len(self.headers)))
+            self.ids, self.texts = self._ids(found), found.multiline
+            file = export.profile.file
+            self.preface = (file.newline or "\n") * (file.header_line - 1)
+            self.footer = [file.separator * (len(self.headers) + len(OURS) - 1) + FOOTER] * file.footer_lines
             return
         with export.opened_csv() as (opening, _):
             self._kept = [at for at, header in enumerate(opening.header) if header not in OURS]
@@ -46,6 +63,14 @@ class Copies:
             if export.is_correction and TEXT in opening.header:
                 self._text_at = opening.header.index(TEXT)
             self.preface = opening.preface.decode(opening.dialect.encoding, "replace")
+            self.ids, self.texts = (
+                self._ids(opening.found),
+                frozenset(map(self._kept.index, opening.found.multiline)),
+            )
+
+    def _ids(self, found: Found) -> frozenset[int]:
+        names = (name for name in found.places if name in IDS or name.startswith("key:"))
+        return frozenset(self._kept.index(found.places[name]) for name in names)
 
     def rows(self, marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The marked rows in the file's order.

@@ -4,9 +4,10 @@ A correction file holds rejected rows in their original columns, then three of o
 profile it is read like any export: our columns are not part of the row, and the row token says which row of which
 file it corrects.
 
-A spreadsheet runs cells that look like formulas, and changes cells that look like numbers: both get a leading
-apostrophe when written, which reading a correction takes away again. A cell that begins with an apostrophe gets
-a second one, so that nothing is lost. Headers are cells like any other; the lines before the header and after the last
+A spreadsheet runs cells that look like formulas, and changes cells that look like numbers, dates or truths: both get a
+leading apostrophe when written, which reading a correction takes away again. So do all ids but short whole numbers, for
+ids look like such things in more ways than can be listed. A cell that begins with an apostrophe gets a second one, so
+that nothing is lost. Headers are cells like any other; the lines before the header and after the last
 row, which nobody reads, only get what keeps their formulas from running.
 """
 
@@ -26,10 +27,19 @@ OURS: Final = (TOKEN, RULES, TEXT)
 
 APOSTROPHE: Final = "'"
 
+_MONTH: Final = r"(?i:jan|feb|mar|apr|ma[ijy]|jun|jul|aug|sep|o[ck]t|nov|de[csz])\p{L}{0,6}"
 _AT_RISK: Final = (
     r"^(?:\s*[=+\-@＝＋－＠]|['\t\r\n]"  # formulas, and what is marked already
-    r"|0[0-9]+$|[0-9]{12,}$|[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+$)"  # zeros, digits and exponents to be lost
+    r"|0[0-9]+$|[0-9]{12,}$|[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+$"  # zeros, digits and exponents to be lost
+    r"|[0-9]{1,3}(?:\s[0-9]{3})+$"  # blanks between thousands
+    r"|[0-9]{1,4}[-/][0-9]{1,4}(?:[-/][0-9]{1,4})?$"  # dates: 1-12, 3/4, 2026-11-23
+    r"|(?:[0-9]|[0-2][0-9]|3[01]|[0-9]{4})\.[0-9]{1,4}(?:\.[0-9]{1,4})?\.?$"  # 10.12, 1.2.2026
+    r"|[0-9]{1,4}:[0-9]{1,2}(?::[0-9]{1,2}(?:[.,][0-9]+)?)?$"  # times
+    rf"|[0-9]{{1,4}}[-/. ]{{0,2}}{_MONTH}(?:[-/. ]{{0,2}}[0-9]{{1,4}})?$|{_MONTH}[-/. ]{{0,2}}[0-9]{{1,4}}$"
+    r"|(?i:true|false|sann|usann|sant|falsk|wahr|falsch|tosi|epätosi)$)"  # of which others are made
 )
+_PLAIN_NUMBER: Final = r"^(?:0|[1-9][0-9]{0,10})$"
+"""What no spreadsheet changes."""
 _PLAIN_NEGATIVE: Final = r"^-[0-9]{1,11}(?:[.,][0-9]{1,11})?$"
 _FORMULA_IN_LINES: Final = (
     r"((?:\A|[\r\n]|{separator})\"*)"
@@ -62,9 +72,12 @@ def is_correction(headers: Sequence[str]) -> bool:
     return list(headers).count(TOKEN) == 1
 
 
-def spreadsheet_safe(cell: pl.Expr) -> pl.Expr:
-    """The cell as a spreadsheet may see it."""
-    risky = cell.str.contains(_AT_RISK) & ~cell.str.contains(_PLAIN_NEGATIVE)
+def spreadsheet_safe(cell: pl.Expr, *, is_id: bool = False) -> pl.Expr:
+    """The cell as a spreadsheet may see it; of ids, all but short whole numbers are marked."""
+    if is_id:
+        risky = (cell != "") & ~cell.str.contains(_PLAIN_NUMBER)
+    else:
+        risky = cell.str.contains(_AT_RISK) & ~cell.str.contains(_PLAIN_NEGATIVE)
     return pl.when(risky).then(pl.lit(APOSTROPHE) + cell).otherwise(cell)
 
 

@@ -33,7 +33,7 @@ from connectors.exports.framing import (
     plain_line_count,
     walk,
 )
-from connectors.exports.headers import Found, find_columns
+from connectors.exports.headers import Found, find_columns, headers_of_texts
 from schemas.errors import ExportError
 from schemas.profile import FileSection, Profile
 from schemas.unreadable import Unreadable
@@ -95,9 +95,11 @@ def open_csv(stream: Bytes, profile: Profile, name: str) -> Opening:
     _check_line_ends(first, file, name, unterminated=tail.unterminated)
     first = _as_far_as_the_header(first, blocks, file, line_end)
     line, header, begin, rest = _header(first, file, encoding, name)
+    multiline = None
     if is_correction(header):
         header = tuple(header_as_it_was(one) for one in header)
-    found = find_columns(header, profile, name, f"line {line}")
+        multiline = headers_of_texts(profile)
+    found = find_columns(header, profile, name, f"line {line}", multiline=multiline)
     dialect = Dialect(
         separator=file.separator.encode(),
         quote=file.quote.encode(),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from schemas.errors import ExportError
-from schemas.profile import Profile
+from schemas.profile import CANONICAL, Profile
 
 MOST_COLUMNS = 500
 
@@ -28,7 +28,15 @@ class Found:
     dropped: tuple[str, ...]
 
 
-def find_columns(headers: Sequence[str], profile: Profile, name: str, where: str) -> Found:
+def headers_of_texts(profile: Profile) -> tuple[str, ...]:
+    """Headers of the columns that may hold line breaks in a Parquet file, and so in its correction."""
+    keys = (part for part in profile.identity.location_from if part not in CANONICAL)
+    return tuple(dict.fromkeys((*profile.file.multiline, *keys)))
+
+
+def find_columns(
+    headers: Sequence[str], profile: Profile, name: str, where: str, *, multiline: Sequence[str] | None = None
+) -> Found:
     """Find every column the profile names.
 
     Args:
@@ -36,6 +44,8 @@ def find_columns(headers: Sequence[str], profile: Profile, name: str, where: str
         profile: what to look for.
         name: of the export, for messages.
         where: the headers stand, for messages ("line 1", "the Parquet schema").
+        multiline: headers of the columns in which line breaks are legal, where there are such columns; None: those of
+            the profile, none of which may be missing.
 
     Raises:
         ExportError: a header is missing, any is there twice (empty ones may be), or there are too many.
@@ -48,7 +58,7 @@ def find_columns(headers: Sequence[str], profile: Profile, name: str, where: str
     same = _folded if profile.file.header == "folded" else _as_is
     seen = [same(header) for header in headers]
     wanted = profile.headers()
-    asked = [*wanted.values(), *profile.file.multiline]
+    asked = [*wanted.values(), *(profile.file.multiline if multiline is None else ())]
     missing = list(dict.fromkeys(header for header in asked if same(header) not in seen))
     if missing:
         raise ExportError(_missing(missing, headers, name, where), cure=_cure(missing, headers, profile))
@@ -60,9 +70,10 @@ def find_columns(headers: Sequence[str], profile: Profile, name: str, where: str
         )
     places = {ours: seen.index(same(theirs)) for ours, theirs in wanted.items()}
     read = set(places.values())
+    legal = {same(header) for header in (profile.file.multiline if multiline is None else multiline)}
     return Found(
         places=places,
-        multiline=frozenset(seen.index(same(header)) for header in profile.file.multiline),
+        multiline=frozenset(at for at, header in enumerate(seen) if header in legal),
         dropped=tuple(header for place, header in enumerate(headers) if place not in read),
     )
 

@@ -17,6 +17,7 @@ from connectors.exports.containers import HEAD, Container, Hashed, container_of,
 from connectors.exports.corrections import CORRECTS_SCHEMA, OURS, TOKEN, is_correction, token_parts
 from connectors.exports.csv_reader import CsvRows, Opening, open_csv
 from connectors.exports.encodings import Bytes
+from connectors.exports.headers import Found
 from connectors.exports.parquet_reader import ParquetRows
 from connectors.exports.places import Place, display_name, find_places
 from connectors.profiles import CORRECTION, profile_for
@@ -172,9 +173,9 @@ class OpenedExport:
         """Whether the file is Parquet."""
         return self._kind is Container.PARQUET
 
-    def parquet_headers(self) -> tuple[str, ...]:
-        """All headers of a Parquet file."""
-        return self._parquet.headers
+    def parquet_headers(self) -> tuple[tuple[str, ...], Found]:
+        """All headers of a Parquet file, and where ours are among them."""
+        return self._parquet.headers, self._parquet.found
 
     def parquet_rows(self, rows: Sequence[int]) -> Iterator[pl.DataFrame]:
         """Some rows of a Parquet file, by number from 1, sorted: `source_line` and every column as text."""

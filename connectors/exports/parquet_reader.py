@@ -11,7 +11,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from connectors.exports.batch import BATCH_ROWS, LARGEST_LINE, UNREADABLE_SCHEMA, RawBatch
 from connectors.exports.containers import HARMLESS
-from connectors.exports.headers import find_columns
+from connectors.exports.headers import find_columns, headers_of_texts
 from connectors.exports.places import Place
 from schemas.errors import ExportError
 from schemas.profile import Profile
@@ -47,6 +47,7 @@ class ParquetRows:
 
     Attributes:
         headers: all of them, in the file's order.
+        found: where ours are among them.
         dropped: those that are not read.
         notes: what a report should say about the file.
 
@@ -60,8 +61,10 @@ class ParquetRows:
         about = self._describe()
         columns = about["columns"]
         headers = [str(column["name"]) for column in columns]
-        found = find_columns(headers, _without_multiline(profile), name, "the Parquet schema")
-        self.headers = tuple(headers)
+        found = find_columns(
+            headers, profile, name, "the Parquet schema", multiline=headers_of_texts(profile)
+        )
+        self.headers, self.found = tuple(headers), found
         self._headers = {ours: headers[at] for ours, at in found.places.items()}
         self.dropped = found.dropped
         self.notes: list[str] = []
@@ -97,7 +100,11 @@ class ParquetRows:
             yield self._batch(parts)
 
     def rows(self, numbers: Sequence[int]) -> Iterator[pl.DataFrame]:
-        """Rows by number from 1, sorted: `source_line` (UInt32), then every column as text, whatever its type."""
+        """Rows by number from 1, sorted: `source_line` (UInt32), then every column as text, whatever its type.
+
+        Coordinates have the profile's decimal sign, as those of `batches` do.
+        """
+        fractions = {self._headers[ours] for ours in self._fractions}
         request = {"url": self._url, "read": list(self.headers), "rows": list(numbers)}
         taken = 0
         with _answers(request, self._name) as frames:
@@ -105,14 +112,13 @@ class ParquetRows:
                 part: Any = pl.from_arrow(pa.ipc.open_stream(payload).read_all())
                 lines = pl.Series("source_line", numbers[taken : taken + part.height], dtype=pl.UInt32)
                 taken += part.height
-                yield part.drop(BAD).select(lines, pl.all())
+                yield part.drop(BAD).select(lines, pl.all()).with_columns(self._signed(fractions))
 
     def _numbered(self, part: pl.DataFrame, before: int) -> pl.DataFrame:
         """Rows under our names; numbers are written with the profile's decimal sign, as its texts are."""
         nulls = [*self._profile.file.nulls, ""]
-        decimal = self._profile.file.decimal
         cells = {ours: pl.col(theirs) for ours, theirs in self._headers.items()}
-        cells |= {ours: cells[ours].str.replace(".", decimal, literal=True) for ours in self._fractions}
+        cells |= {ours: self._signed([self._headers[ours]]) for ours in self._fractions}
         numbers = pl.int_range(before + 1, before + part.height + 1, dtype=pl.UInt32)
         return part.select(
             *(pl.when(~cell.is_in(nulls)).then(cell).alias(ours) for ours, cell in cells.items()),
@@ -120,6 +126,10 @@ class ParquetRows:
             numbers.alias("source_record"),
             pl.col(BAD),
         )
+
+    def _signed(self, columns: Iterable[str]) -> pl.Expr:
+        """Numbers as text, with the profile's decimal sign."""
+        return pl.col(list(columns)).str.replace(".", self._profile.file.decimal, literal=True)
 
     def _batch(self, parts: list[pl.DataFrame]) -> RawBatch:
         rows = pl.concat(parts, rechunk=True)
@@ -195,11 +205,6 @@ def look_at_parquet(place: Place, name: str, rows: int) -> tuple[list[dict[str, 
         return columns, pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     sample: pl.DataFrame = pl.concat(parts).drop(BAD)
     return columns, sample.rename(dict(zip(headers, names, strict=True)))
-
-
-def _without_multiline(profile: Profile) -> Profile:
-    """`[file] multiline` is about quotes in CSV; a Parquet file need not have those columns."""
-    return profile.model_copy(update={"file": profile.file.model_copy(update={"multiline": ()})})
 
 
 # ------------------------------------------------------------------ the other process

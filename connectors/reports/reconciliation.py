@@ -140,7 +140,12 @@ def report_page(
         "sources": summary.sources[:SOURCES_SHOWN],
         "more_sources": max(len(summary.sources) - SOURCES_SHOWN, 0),
         "about": _about(summary, details),
-        "files": [(name, what) for name, what in FILES.items() if name in set(files)],
+        "files": [
+            (name, what)
+            for known, what in FILES.items()
+            for name in files
+            if name == known or (known == "correction.csv" and name.startswith("correction-"))
+        ],
         "quality_page": quality is not None,
         **_quarantine(summary),
         **_stages(details),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,8 @@ HISTORY_SHOWN = 24
 SENDING = ("sync", "apply", "resume", "backfill", "demo")
 """Commands whose records can be compared with each other's."""
 PAGES = ("report.html", "quality.html")
+_CORRECTION = re.compile(r"correction(?:-[a-z0-9-]+-[0-9]+)?\.csv")
+"""As `connectors/quarantine.py` names them; what people save beside them may be called anything."""
 Counts = dict[tuple[str, ...], int]
 
 
@@ -215,8 +218,9 @@ def _write(
             write_csv_copy(run, OUTCOMES, file=REJECTED_FILE, only=REJECTED)
         else:
             run.remove(REJECTED_FILE)
-        files = sorted(name for name in FILES if name in made or run.has(name))
-        artifacts = _artifacts(folder, made | set(files))
+        corrections = _corrections(folder, run)
+        files = sorted({*corrections, *(name for name in FILES if name in made or run.has(name))})
+        artifacts = _artifacts(folder, made | set(files), corrections)
         summary = replace(summary, artifacts=artifacts)
         pages = {
             "report.html": report_page(
@@ -251,13 +255,21 @@ def _was_refused(summary: Summary) -> bool:
     )
 
 
-def _artifacts(folder: Path, files: set[str]) -> Artifacts:
+def _corrections(folder: Path, run: RunFolder) -> list[str]:
+    """Correction files, the first one first; in a run of several profiles each has the name of its own."""
+    names = (path.name for path in folder.glob("correction*.csv") if _CORRECTION.fullmatch(path.name))
+    return sorted(
+        filter(run.has, names), key=lambda name: (name != "correction.csv", name.rpartition("-")[2])
+    )
+
+
+def _artifacts(folder: Path, files: set[str], corrections: Sequence[str]) -> Artifacts:
     """What lies in the folder under its agreed name. What `purge` removed since is not named any more."""
     agreed = {
         "report": "report.html",
         "quality": "quality.html",
         "quarantine": "quarantine.parquet",
-        "correction": "correction.csv",
+        "correction": next(iter(corrections), "correction.csv"),
         "rejected": REJECTED_FILE,
         "outcomes": "outcomes.parquet",
         "violations": "violations.parquet",

@@ -63,6 +63,18 @@ def test_the_first_profile_that_fits_the_name_reads_the_export(tmp_path):
     assert chosen == ["a", "b", "c"]
 
 
+def test_a_correction_without_a_profiles_name_belongs_to_the_only_one_or_to_none(tmp_path):
+    no, se, own = (
+        load_profile(write(tmp_path, *entry))
+        for entry in (("no",), ("se", "*.csv"), ("own", "correction-ours-*"))
+    )
+    assert "se" == profile_for("correction-2026-11-23.csv", [se]).name
+    assert "se" == profile_for("correction-se-1.csv", [no, se]).name
+    assert "own" == profile_for("correction-ours-1.csv", [no, se, own]).name
+    with pytest.raises(ProfileError, match="does not say which of the profiles"):
+        profile_for("correction-2026-11-23.csv", [no, se, own])
+
+
 def test_an_export_no_profile_fits_is_refused_without_its_name(tmp_path):
     profiles = load_profiles([write(tmp_path, "a", "kunder-*.csv")])
     with pytest.raises(ProfileError) as caught:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import stat
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -367,6 +368,87 @@ def test_a_parquet_export_has_a_csv_correction(tmp_path):
     assert [row[:2] for batch in again.batches() for row in batch.rows.rows()] == [("1", "0707"), ("3", "x")]
 
 
+def correction_of(tmp_path, table: pa.Table, settings_: Profile, **lines) -> dict[str, str]:
+    pq.write_table(table, tmp_path / "k.parquet")
+    exports = open_exports([str(tmp_path / "k.parquet")], [settings_])
+    with RunFolder.create(tmp_path, "run") as folder:
+        return write_quarantine(folder, exports, [marks(**lines)])
+
+
+def rows_again(path: str, settings_: Profile) -> list[tuple]:
+    """What a correction brings; each row is read and knows which one it stands for."""
+    (export,) = open_exports([path], [settings_])
+    batches = list(export.batches())
+    assert [0] * len(batches) == [batch.unreadable.height for batch in batches]
+    rows = [row[:-2] for batch in batches for row in batch.rows.rows()]
+    assert len(rows) == export.corrects().height
+    return rows
+
+
+PLACED = 'user = "a"\nlatitude = "la"\nlongitude = "lo"\n'
+
+
+@pytest.mark.parametrize("decimal", [",", "."])
+def test_numbers_of_parquet_have_the_profiles_decimal_sign_in_a_correction_too(tmp_path, decimal):
+    settings_ = profile(f'{SEMICOLON}decimal = "{decimal}"', PLACED)
+    longitudes = pa.array([Decimal("10.75"), Decimal("0.00000001")], pa.decimal128(12, 8))
+    table = pa.table({"a": ["1", "2"], "la": [59.91, 60.1], "lo": longitudes, "tall": [1.5, 2.5]})
+    paths = correction_of(tmp_path, table, settings_, l1=["x"], l2=["x"])
+    (export,) = open_exports([str(tmp_path / "k.parquet")], [settings_])
+    as_it_came = [row[:-2] for batch in export.batches() for row in batch.rows.rows()]
+    assert f"59{decimal}91" == as_it_came[0][1]
+    assert as_it_came == rows_again(paths["correction"], settings_)
+
+
+@pytest.mark.parametrize(
+    "file", ["", "quote = ''", 'newline = "\\r"', 'newline = "\\r\\n"', 'multiline = ["x", "b"]']
+)
+def test_no_sign_in_a_parquet_cell_makes_a_line_of_a_correction_unreadable(tmp_path, file):
+    """In a column that is read and in one that is not; `[file] multiline` may name columns that are not there."""
+    settings_ = profile(SEMICOLON + file)
+    breaks = ["x\ny", "x\r\ny", "x\ry", "x\x1ay", "x\n\n\ry", "x\n;y", "x\n\x1ay"]
+    table = pa.table(
+        {"a": [str(at) for at in range(len(breaks))], "b": breaks, "navn": breaks[::-1], "c": "d" * 7}
+    )
+    lines = {f"l{at}": ["x"] for at in range(1, len(breaks) + 1)}
+    paths = correction_of(tmp_path, table, settings_, **lines)
+    assert breaks == pl.read_parquet(paths["quarantine"])["b"].to_list()
+    found = rows_again(paths["correction"], settings_)
+    assert [str(at) for at in range(len(breaks))] == [row[0] for row in found]
+    may_break = "multiline" in file
+    assert ("x\ny" if may_break else "x y") == found[0][1]
+    assert ("x\r\ny" if may_break else "x y") == found[1][1]
+
+
+def test_what_tells_locations_apart_keeps_its_line_breaks_in_a_correction_of_parquet(tmp_path):
+    """Another text would be another location."""
+    text = (
+        'name = "x"\ncountry = "NO"\n[identity]\nlocation_from = ["user", "Adresse"]\n[columns]\nuser = "a"\n'
+    )
+    settings_ = Profile.from_toml(text, "x")
+    table = pa.table({"a": ["1"], "Adresse": ["Storgata 1\n0150 Oslo"], "navn": ["Kari\nNordmann"]})
+    paths = correction_of(tmp_path, table, settings_, l1=["x"])
+    assert [("1", "Storgata 1\n0150 Oslo")] == rows_again(paths["correction"], settings_)
+    assert "Kari Nordmann" in text_of(paths["correction"])
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_correction_of_parquet_has_the_lines_its_profile_wants_around_the_rows(tmp_path, newline):
+    written = newline.replace("\r", "\\r").replace("\n", "\\n")
+    settings_ = profile(
+        f'{SEMICOLON}header_line = 3\nfooter_lines = 2\nnewline = "{written}"', 'user = "a"\n'
+    )
+    paths = correction_of(tmp_path, pa.table({"a": ["1", "2"]}), settings_, l1=["x"], l2=["x"])
+    assert [("1",), ("2",)] == rows_again(paths["correction"], settings_)
+    lines = text_of(paths["correction"]).split(newline)
+    assert ["", "", "a;meterfeed_row;meterfeed_rules;meterfeed_text"] == lines[:3]
+    assert [";;;footer", ";;;footer", ""] == lines[-3:]
+    (again,) = open_exports([paths["correction"]], [settings_])
+    with RunFolder.create(tmp_path, "second") as folder:
+        second = write_quarantine(folder, [again], [marks(l5=["x"])])
+    assert [("2",)] == rows_again(second["correction"], settings_)
+
+
 def test_many_rows_over_many_blocks(keep):
     count = 200_000
     content = b"a;b;c\n" + b"".join(b"%d;%d;%d\n" % (n, n, n) for n in range(count))
@@ -396,6 +478,9 @@ def test_exports_of_one_kind_share_a_correction_and_others_have_their_own(tmp_pa
         ("m2.csv", "3", "4", None, None),
         ("u1.csv", None, None, "5", "Kari"),
     ]
+    assert {"correction-meters-1.csv", "correction-users-2.csv", "quarantine.parquet"} == set(
+        os.listdir(tmp_path / "run")
+    )
     again = open_exports([paths["correction"], paths["correction-2"]], profiles)
     assert [export.profile.name for export in again] == ["Meters", "Users"]
     assert [batch.rows.height for export in again for batch in export.batches()] == [2, 1]
@@ -403,6 +488,25 @@ def test_exports_of_one_kind_share_a_correction_and_others_have_their_own(tmp_pa
         exports[0].sha256[:32],
         exports[1].sha256[:32],
     ]
+
+
+def test_in_a_run_of_several_profiles_the_only_correction_belongs_to_its_own(tmp_path):
+    """Whichever comes first, and one without `match`, which any name fits, takes none from another."""
+    for name in ("no-1.csv", "se-1.csv", "se-nord-1.csv"):
+        (tmp_path / name).write_bytes(b"a;b\n1;2\n")
+    profiles = [
+        profile(SEMICOLON + 'match = "se-nord*"', name="se-nord"),
+        profile(SEMICOLON + 'match = "se-*"', name="se"),
+        profile(SEMICOLON, name="no"),
+    ]
+    exports = open_exports([str(tmp_path)], profiles)
+    for at, export in enumerate(exports):
+        marked = [marks(**({"l2": ["x"]} if at == place else {})) for place in range(len(exports))]
+        with RunFolder.create(tmp_path, f"run-{at}") as folder:
+            paths = write_quarantine(folder, exports, marked)
+        for order in (profiles, profiles[::-1]):
+            (again,) = open_exports([paths["correction"]], order)
+            assert export.profile.name == again.profile.name
 
 
 def test_headers_that_are_empty_or_like_ours_have_names_of_their_own(tmp_path):
@@ -424,7 +528,8 @@ def test_headers_that_are_empty_or_like_ours_have_names_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     "cell",
     ["=1+1", "+47 12345678", "-2+3", "@SUM(A1)", "\t=1", " =1", "＝1", "＋1", "－1", "＠x", "'x", "0150", "7" * 18,
-     "7E5", "1,5e10", "7.07E+17"],
+     "7E5", "1,5e10", "7.07E+17", "1-12", "3/4", "2026-11-23", "10.12", "1.2.2026", "12:30", "1 000",
+     "1\u00a0000\u00a0000", "MAR5", "5. mai", "12-Dec-26", "true", "SANN"],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_or_change_is_marked(cell):
     assert safe([cell]) == ["'" + cell]
@@ -435,14 +540,39 @@ def test_ordinary_cells_are_left_alone(cell):
     assert safe([cell]) == [cell]
 
 
-def safe(cells: list[str]) -> list[str]:
-    return pl.DataFrame({"x": cells}).select(spreadsheet_safe(pl.col("x")).alias("x"))["x"].to_list()
+@pytest.mark.parametrize("cell", ["1-12", "A-1", "5 %", "kr 5", "Kari", "0150", "-5", "123456789012", " 1"])
+def test_every_id_that_is_no_short_whole_number_is_marked(cell):
+    assert ["'" + cell] == safe([cell], is_id=True)
+
+
+@pytest.mark.parametrize("cell", ["", "0", "7", "12345678901"])
+def test_ids_that_no_spreadsheet_changes_are_left_alone(cell):
+    assert [cell] == safe([cell], is_id=True)
+
+
+def test_ids_are_marked_in_every_column_of_ids_and_come_back_as_they_were(keep):
+    ids = ("user", "location", "meter_point", "parent_meter_point", "metering_location", "resource")
+    ours = (*ids, "resource_type", "status")
+    columns = "".join(f'{name} = "{header}"\n' for name, header in zip(ours, "abcdefgh", strict=True))
+    paths = keep(b"a;b;c;d;e;f;g;h\n" + b"x-1;" * 7 + b"x-1\n", columns=columns, l2=["x"])
+    assert ["'x-1"] * 6 + ["x-1"] * 2 == text_of(paths["correction"]).splitlines()[1].split(";")[:8]
+    assert [("x-1",) * 8] == rows_of(paths["correction"], columns=columns)
+
+
+def safe(cells: list[str], *, is_id: bool = False) -> list[str]:
+    marked = spreadsheet_safe(pl.col("x"), is_id=is_id)
+    return pl.DataFrame({"x": cells}).select(marked.alias("x"))["x"].to_list()
 
 
 @settings(deadline=None, max_examples=300)
-@given(cells=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=20))
-def test_the_mark_is_undone_exactly(cells):
-    marked = pl.DataFrame({"x": safe(cells)}).select(as_it_was(pl.col("x")).alias("x"))["x"].to_list()
+@given(
+    cells=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=20),
+    is_id=st.booleans(),
+)
+def test_the_mark_is_undone_exactly(cells, is_id):
+    marked = (
+        pl.DataFrame({"x": safe(cells, is_id=is_id)}).select(as_it_was(pl.col("x")).alias("x"))["x"].to_list()
+    )
     assert marked == cells
 
 

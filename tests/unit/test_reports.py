@@ -389,6 +389,16 @@ def test_removals_that_came_to_nothing_need_somebody(tmp_path, ended, exit_code,
     )
 
 
+def test_corrections_of_several_profiles_are_named(tmp_path):
+    folder = written(tmp_path, runs.mixed())
+    (folder / "correction.csv").unlink(missing_ok=True)
+    for name in ("correction-a-2.csv", "correction-b-1.csv", "correction, mended.csv"):
+        (folder / name).write_text("a\n")
+    assert str(folder / "correction-b-1.csv") == rebuild_reports(folder).correction
+    page = (folder / "report.html").read_text()
+    assert [True, True] == [f">{name}<" in page for name in ("correction-a-2.csv", "correction-b-1.csv")]
+
+
 def test_rows_that_were_purged_are_not_named_any_more(tmp_path):
     example = runs.mixed()
     done = replace(example.summary, exit_code=Exit.DONE_WITH_REJECTS)
