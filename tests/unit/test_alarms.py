@@ -178,7 +178,9 @@ def _sparse(filled: Sequence[str], rows: int = ROWS, column: str = "meter_point"
 
 
 @pytest.mark.parametrize(
-    "filled", [["12345"], ["707057500000012000"] * 3, ["7,07058E+17"] * 2, [gsrn(7)] * 40], ids=str
+    "filled",
+    [["12345"], ["707057500000012000"] * 3, ["7,07058E+17"] * 2, [gsrn(7)] * 40],
+    ids=["another column", "cut", "exponents", "explosion"],
 )
 def test_a_column_that_few_rows_fill_is_judged_row_by_row(filled: list[str]) -> None:
     assert [] == names(watch(_sparse(filled)))
