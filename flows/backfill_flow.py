@@ -28,8 +28,9 @@ async def load(
     number: int,
     total: int,
     started: float,
+    after: list[str],
 ) -> Summary:
-    """One export; skipped when a run did it before."""
+    """One export; skipped when a run did it before, in the order of the exports: after the runs of those before it."""
     return await carried_out(
         "backfill",
         environment=environment,
@@ -37,6 +38,7 @@ async def load(
         files=(number, total, started),
         exports=[export],
         profiles=profiles,
+        after=after,
     )
 
 
@@ -60,9 +62,19 @@ async def backfill(
     summaries: list[Summary] = []
     started = time.monotonic()
     for number, url in enumerate(places):
-        summaries.append(await load(url, profiles, environment, account, number, len(places), started))
+        summaries.append(
+            await load(url, profiles, environment, account, number, len(places), started, _runs_of(summaries))
+        )
         if Exit(summaries[-1].exit_code) not in FINE:
             break
     total = together("backfill", environment, summaries, planned=len(places))
-    each = [run for summary in summaries for run in summary.extra.get("runs", ())]  # one account per file
-    return await told(replace(total, extra={**total.extra, "runs": each}))
+    return await told(replace(total, extra={**total.extra, "runs": _accounts(summaries)}))
+
+
+def _accounts(summaries: list[Summary]) -> list[dict[str, Any]]:
+    """One account per file."""
+    return [run for summary in summaries for run in summary.extra.get("runs", ())]
+
+
+def _runs_of(summaries: list[Summary]) -> list[str]:
+    return [run["run_id"] for run in _accounts(summaries)]

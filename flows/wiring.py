@@ -75,6 +75,7 @@ async def carry_out(
     approve: str | None = None,
     delete_vanished: bool = False,
     run: str | None = None,
+    after: Sequence[str] = (),
     place: tuple[float, float] | None = None,
     rate: float | None = None,
     afresh: bool = False,
@@ -94,6 +95,7 @@ async def carry_out(
         approve: digest of a plan a person let through.
         delete_vanished: remove what full exports have not named for long enough.
         run: a run, a plan or a record, for the commands that take one.
+        after: runs that did the exports before these, for `backfill`.
         place: latitude and longitude, for `move`.
         rate: requests per second at most, for `reconcile`.
         afresh: begin anew, for `reconcile` and `adopt`.
@@ -115,6 +117,7 @@ async def carry_out(
         approve=approve,
         delete_vanished=delete_vanished,
         run=run,
+        after=tuple(after),
         place=place,
         rate=rate,
         afresh=afresh,

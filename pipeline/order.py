@@ -27,6 +27,7 @@ class Order:
         approve: digest of a plan that a person looked at and lets through its guards.
         delete_vanished: remove what full exports have not named for long enough.
         run: a run id, a plan digest or a record's id, for the commands that take one.
+        after: runs that did the exports before these, for a `backfill` that is begun anew for each of its exports.
         place: latitude and longitude in degrees, for `move`.
         rate: requests per second at most, for `reconcile`; its own default when None.
         afresh: begin anew instead of going on where an interrupted one was, for `reconcile` and `adopt`.
@@ -42,6 +43,7 @@ class Order:
     approve: str | None = None
     delete_vanished: bool = False
     run: str | None = None
+    after: tuple[str, ...] = ()
     place: tuple[float, float] | None = None
     rate: float | None = None
     afresh: bool = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
+from itertools import takewhile
 from typing import Any
 
 import polars as pl
@@ -168,37 +168,55 @@ class Session:
                 cure="Run `meterfeed resume` when the API answers.",
             )
 
-    async def settled_twin(self, job: Job, *, ever: bool = False) -> RunRow | None:
+    async def settled_twin(self, job: Job, *, after: Collection[str] | None = None) -> RunRow | None:
         """The newest run of any of these profiles, if it did this very job and nothing of it is open.
 
         What was done before the ledger was built anew from the API does not count: not all of it may be there. Nor
-        does a run that found records it cannot tell the content of, until something newer was sent.
+        does a run that found records it cannot tell the content of, until something newer was sent; nor one since
+        which a run of other profiles changed what is there, or what is known to be missing.
 
         Args:
-            ever: any run that did it will do: a backfill goes through the same exports in the same order.
+            after: for a backfill, which goes through the same exports in the same order: the runs that did the
+                exports before this one. The oldest run of the job will do that did it after those of its profiles.
         """
-        return await self.durable(self._settled_twin, job, ever)
+        return await self.durable(self._settled_twin, job, after)
 
-    def _settled_twin(self, job: Job, ever: bool) -> RunRow | None:
-        sent = (
-            run
-            for run in self.ledger.runs(brief=True)
-            if run.state in (SETTLED, SENDING, SUPERSEDED) and share_a_profile(run.profiles, job.profiles)
-        )
-        newest = list(islice(sent, 1))
-        found = self.ledger.runs(job_digest=job.digest, brief=True) if ever else newest
+    def _settled_twin(self, job: Job, after: Collection[str] | None) -> RunRow | None:
+        began = [run for run in self.ledger.runs(brief=True) if run.state in (SETTLED, SENDING, SUPERSEDED)]
+        mine = [run for run in began if share_a_profile(run.profiles, job.profiles)]
+        newest = list(takewhile(lambda run: run.job_digest == job.digest, mine))
         adopted = int(self.ledger.recall(ADOPTED) or 0)
-        twin = next(
-            (
-                run
-                for run in found
-                if run.job_digest == job.digest and run.state == SETTLED and run.run_seq > adopted
-            ),
-            None,
-        )
-        if twin is None or (twin in newest and self._left_untold(twin)):
+        twin = next(iter(newest), None)
+        if after is not None:
+            since = max((run.run_seq for run in mine if run.run_id in after), default=0)
+            done = [run for run in mine if run.job_digest == job.digest and run.state == SETTLED]
+            fits = (run for run in reversed(done) if run.run_seq >= since and run.run_seq > adopted)
+            oldest = next(fits, None)
+            twin = twin if oldest in newest else oldest
+        if twin is None or twin.state != SETTLED or twin.run_seq <= adopted:
+            return None
+        if twin in newest and (self._left_untold(twin) or self._others_spoke(twin, began)):
             return None
         return self.ledger.runs(run_seq=twin.run_seq)[0]
+
+    def _others_spoke(self, twin: RunRow, began: Sequence[RunRow]) -> bool:
+        """Whether a load of other profiles has changed something since a run, or missed what that run may name.
+
+        What another export misses may be removed unless one names it in between, so this one has to say it again. A
+        load that neither changed nor missed anything is no reason: two profiles would never let each other rest.
+        """
+        return any(
+            (run.run_seq > twin.run_seq or run.fence > twin.fence)
+            and run.command != MOVE
+            and not share_a_profile(run.profiles, twin.profiles)
+            and (run.state != SETTLED or self.ledger.request_counts(run.run_seq)[0] or self._misses(run))
+            for run in began
+        )
+
+    def _misses(self, run: RunRow) -> bool:
+        [whole] = self.ledger.runs(run_seq=run.run_seq)
+        kinds = json.loads(whole.summary or "{}").get("vanished", {}).get("kinds", {})
+        return any(counts["missing"] for counts in kinds.values())
 
     def _left_untold(self, run: RunRow) -> bool:
         """Whether a record of a run may say something else than was sent: what the same job says again is news."""

@@ -273,13 +273,15 @@ def test_a_backfill_loads_in_order_and_skips_what_is_done(meterfeed, api, write,
     write("kunder-2.csv", portfolio(12), "delta")
     with gzip.open(tmp_path / "kunder-3.csv.gz", "wt", encoding="utf-8") as file:
         file.write(HEADER + "".join(portfolio(15)))
+    write("kunder-4.csv", portfolio(10), "delta")  # what the first one said, once more
     arguments = [str(tmp_path / "kunder-*.csv*"), flag, profile]
     done = meterfeed("backfill", *arguments, "--json", **settings_for(api)).document
-    assert (0, {"given": 3, "done": 3}) == (done["exit_code"], done["exports"])
-    assert (15, 22) == (done["records"]["user"]["created"], done["records"]["user"]["unchanged"])
+    assert (0, {"given": 4, "done": 4}) == (done["exit_code"], done["exports"])
+    assert (15, 32) == (done["records"]["user"]["created"], done["records"]["user"]["unchanged"])
+    assert [False] * 4 == [run["skipped"] for run in done["runs"]]
     before = mutating(api)
     again = meterfeed("backfill", *arguments, "--json").document
-    assert [True, True, True] == [run["skipped"] for run in again["runs"]]
+    assert [True] * 4 == [run["skipped"] for run in again["runs"]]
     assert before == mutating(api)
 
 

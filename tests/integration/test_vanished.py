@@ -231,6 +231,19 @@ def test_who_is_named_in_between_is_not_missing(company: Company, clock: Clock, 
     assert (1, 0) == (plan["vanished"]["kinds"]["user"]["missing"], plan["plan"]["user"]["delete"])
 
 
+def test_who_is_named_in_between_by_another_profile_is_not_missing(company: Company, clock: Clock) -> None:
+    """Its bytes are those of the day before; they say it all the same."""
+    assert 0 == company.run("sync", *company.export(portfolio(40)))["exit_code"]
+    other = company.export(portfolio(40)[-1:], kind="delta", profile="q")
+    assert 0 == company.run("sync", *other)["exit_code"]
+    clock.go_on(24)
+    assert 0 == company.run("sync", *company.export(portfolio(39)))["exit_code"]
+    assert 0 == company.run("sync", *other)["exit_code"]
+    clock.go_on(24)
+    plan = company.run("plan", *company.export([*portfolio(39), row(100, 100, 100)]))
+    assert {"missing": 1, "due": 0, "waiting": {"seen_once": 1}} == plan["vanished"]["kinds"]["user"]
+
+
 def test_what_was_missing_before_an_adopt_is_missing_since_then(company: Company, clock: Clock) -> None:
     """The ledger may be an old copy, which knows nothing of the export that named the customer again."""
     export = company.export(portfolio(40))

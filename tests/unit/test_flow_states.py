@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from polars.exceptions import PanicException
 
-from flows import conduct_flow, sync_flow
+from flows import backfill_flow, conduct_flow, sync_flow
 from flows.conduct_flow import environment_for, state_of
 from flows.endings import ending
 from flows.inbox import Waiting, standing_of
@@ -163,6 +163,24 @@ def test_what_waits_is_told_also_where_something_was_loaded(monkeypatch, files):
 def test_an_inbox_goes_no_further_than_the_first_file_that_does_not_end_well(monkeypatch, files):
     loaded, told = out_of_an_inbox(monkeypatch, Waiting(files, 0, 0), code=Exit.GUARD)
     assert (["a.csv"], Exit.GUARD, {"given": 3, "done": 1}) == (loaded, told.exit_code, told.extra["exports"])
+
+
+def test_each_export_of_a_backfill_is_told_which_runs_did_those_before_it(monkeypatch, files):
+    told_of = []
+
+    async def load(_url, *asked):
+        told_of.append(asked[-1])
+        run = f"run {len(told_of)}"
+        return summary(Exit.OK, extra={"runs": [{"run_id": run, "skipped": False}]})
+
+    async def told(ended):
+        return ended
+
+    monkeypatch.setattr(backfill_flow, "load", load)
+    monkeypatch.setattr(backfill_flow, "told", told)
+    ended = asyncio.run(backfill_flow.backfill.fn(list(files), ["p"]))
+    assert [[], ["run 1"], ["run 1", "run 2"]] == told_of
+    assert ["run 1", "run 2", "run 3"] == [run["run_id"] for run in ended.extra["runs"]]
 
 
 def test_an_approval_beside_an_inbox_is_refused(monkeypatch):
