@@ -276,6 +276,56 @@ def skipped(command: str, done: RunRow, world: World) -> Summary:
     )
 
 
+def after(earlier: Sequence[Summary], summary: Summary) -> Summary:
+    """The account of a command that had to finish earlier runs first: that of its own run, and the worst ending.
+
+    Its own run stays as it is in the ledger and in its folder: what comes later goes by that.
+    """
+    if not earlier:
+        return summary
+    code = worst([Exit(one.exit_code) for one in (*earlier, summary)])
+    has_sent = any(one.requests.sent for one in (*earlier, summary))
+    is_own = code == summary.exit_code and code != Exit.SETTINGS
+    return replace(
+        summary,
+        exit_code=code,
+        verdict=summary.verdict if is_own else verdict_on(code, has_sent=has_sent),
+        extra={
+            **summary.extra,
+            "notes": [*summary.extra.get("notes", ()), *map(finished_first, earlier)],
+            "runs": [_line_of(one) for one in (*earlier, summary)],
+        },
+    )
+
+
+def finished_first(summary: Summary) -> str:
+    """What to say of an earlier run that a command had to finish before its own."""
+    told = f"The earlier run {summary.run_id} was finished first"
+    if summary.exit_code == Exit.OK:
+        return f"{told}; everything of it is accounted for."
+    removals = summary.extra.get("vanished", {}).get("removals", {}).values()
+    counts = [
+        *({"rejected": one.rejected, "blocked": one.blocked} for one in summary.records.values()),
+        *removals,
+    ]
+    bad = [(f"records {word}", sum(one[word] or 0 for one in counts)) for word in ("rejected", "blocked")]
+    if summary.rows is not None:
+        bad.append(("rows quarantined or unreadable", summary.rows.quarantined + summary.rows.unreadable))
+    listed = ", ".join(f"{count:,} {what}" for what, count in bad if count)
+    return f"{told} (exit {int(summary.exit_code)}): {listed}. See `meterfeed report {summary.run_id}`."
+
+
+def _line_of(run: Summary) -> dict[str, Any]:
+    """One run in an account of several."""
+    return {
+        "run_id": run.run_id,
+        "export": run.sources[0].name if run.sources else None,
+        "exit_code": int(run.exit_code),
+        "skipped": "already_done" in run.extra,
+        "report": run.artifacts.report,
+    }
+
+
 def together(
     command: str,
     environment: str,
@@ -296,6 +346,7 @@ def together(
     last = runs[-1]
     ends = [Exit(run.exit_code) for run in runs]
     rows = [run.rows for run in runs if run.rows is not None]
+    notes = list(dict.fromkeys(note for run in runs for note in run.extra.get("notes", ())))
     return replace(
         last,
         run_id=None,
@@ -315,16 +366,8 @@ def together(
         artifacts=last.artifacts,
         extra={
             "exports": {"given": planned, "done": len(runs)},
-            "runs": [
-                {
-                    "run_id": run.run_id,
-                    "export": run.sources[0].name if run.sources else None,
-                    "exit_code": int(run.exit_code),
-                    "skipped": "already_done" in run.extra,
-                    "report": run.artifacts.report,
-                }
-                for run in runs
-            ],
+            "runs": [line for run in runs for line in run.extra.get("runs") or [_line_of(run)]],
+            **({"notes": notes} if notes else {}),
         },
     )
 

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from pipeline.account import of_settled
 from pipeline.ending import (
+    after,
     applied,
     begun,
+    finished_first,
     judged_only,
     kind_of,
     planned,
@@ -103,20 +106,18 @@ async def backfill(order: Order, ports: Ports) -> Summary:
     async with open_session(order, ports) as session:
         names = ports.list_exports(order.exports)
         summaries: list[Summary] = []
-        done_by = set(order.after)
         await session.sign_in()
         await session.settle_the_past()
         for number, name in enumerate(names):
             one = replace(order, exports=(name,))
             opened, job = _open(one, ports)
-            done = await session.settled_twin(job, after=done_by)
+            done = await session.settled_twin(job, ever=True)
             summary = (
                 await _load(one, ports, session, opened, job)
                 if done is None
                 else skipped(order.command, done, ports.world)
             )
             summaries.append(summary)
-            done_by.add(summary.run_id or "")
             ports.world.notice(Notice("backfill", number + 1, len(names), "exports"))
             if summary.exit_code not in GOOD_ENDS or ports.stopping():
                 break
@@ -128,8 +129,14 @@ async def backfill(order: Order, ports: Ports) -> Summary:
 
 
 async def _load(order: Order, ports: Ports, session: Session, opened: Opened, job: Job) -> Summary:
+    """One run, and how those ended that had to be finished first."""
+    earlier = await _clear_the_way(session, job, opened)
+    with _telling_of(earlier):
+        return after(earlier, await _one_run(order, ports, session, opened, job))
+
+
+async def _one_run(order: Order, ports: Ports, session: Session, opened: Opened, job: Job) -> Summary:
     """One run, from judging to its account."""
-    await _clear_the_way(session, job, opened)
     run, shelf = await session.begin(order.command, job, opened)
     with shelf:
         start = begun(order.command, order.environment, run.run_id, opened, ports.world)
@@ -193,6 +200,17 @@ async def resume(order: Order, ports: Ports) -> Summary:
 
 
 # ------------------------------------------------------------------ the stages
+@contextmanager
+def _telling_of(earlier: Sequence[Summary]) -> Iterator[None]:
+    """An error is the last that is heard of a command: how the runs ended that it finished first is told with it."""
+    try:
+        yield
+    except MeterfeedError as error:
+        error.message = " ".join([error.message, *map(finished_first, earlier)])
+        error.has_sent = error.has_sent or any(one.requests.sent for one in earlier)
+        raise
+
+
 @contextmanager
 def _gone_with_an_error(shelf: RunShelf) -> Iterator[None]:
     """Half a spool, or one of a plan that was not put aside, serves nobody, and a full disk wants the room."""
@@ -278,14 +296,18 @@ async def _said_whole_again(session: Session, job: Job, opened: Opened) -> list[
     return [run.run_id for run in runs if set(run.profiles.split("+")) <= set(job.profiles.split("+"))]
 
 
-async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
+async def _clear_the_way(session: Session, job: Job, opened: Opened) -> list[Summary]:
     """Finish what an older run of these profiles has not sent; a full export takes its place instead.
 
     What a delta said is said nowhere else, so it may not be given up; and it must not be sent after a newer one. One
     that a guard stopped while it was sent waits for a person: a schedule that comes by is none. Nothing is given up
     here: whoever takes the place of another does so when it begins to send, and until then may be stopped or killed.
+
+    Returns:
+        How those ended that were finished, which nobody else will say.
     """
     session.replaces = await _said_whole_again(session, job, opened)
+    finished: list[Summary] = []
     for run_id in await session.unfinished(profiles=job.profiles):
         if run_id in session.replaces:
             continue
@@ -293,17 +315,27 @@ async def _clear_the_way(session: Session, job: Job, opened: Opened) -> None:
         if said_again and await _cannot_go_on(session, run_id):
             session.replaces.append(run_id)
             continue
-        trouble = await _go_on_with(session, run_id)
-        if await session.unfinished(run_id):
-            session.raise_if_stopping()
-            trouble = trouble or ApiUnavailable(
-                "Some of its records are still open.", cure="Run `meterfeed resume`."
-            )
-            # It ends as what stopped the earlier run ends: waiting mends no guard.
-            trouble.message = f"The earlier run {run_id} could not be finished: {trouble.message}"
-            trouble.cure = f"{trouble.cure} A newer delta is sent only after the older one.".strip()
-            trouble.has_sent = await session.has_sent(run_id)
-            raise trouble
+        with _telling_of(finished):
+            finished.append(await _finished(session, run_id))
+    return finished
+
+
+async def _finished(session: Session, run_id: str) -> Summary:
+    """The account of an older run that is at its end now.
+
+    Raises:
+        MeterfeedError: it is not.
+    """
+    summary, trouble = await _go_on_with(session, run_id)
+    if summary is not None and not await session.unfinished(run_id):
+        return of_settled(summary)
+    session.raise_if_stopping()
+    trouble = trouble or ApiUnavailable("Some of its records are still open.", cure="Run `meterfeed resume`.")
+    # It ends as what stopped the earlier run ends: waiting mends no guard.
+    trouble.message = f"The earlier run {run_id} could not be finished: {trouble.message}"
+    trouble.cure = f"{trouble.cure} A newer delta is sent only after the older one.".strip()
+    trouble.has_sent = await session.has_sent(run_id)
+    raise trouble
 
 
 async def _cannot_go_on(session: Session, run_id: str) -> bool:
@@ -320,8 +352,8 @@ async def _cannot_go_on(session: Session, run_id: str) -> bool:
     return False
 
 
-async def _go_on_with(session: Session, run_id: str) -> MeterfeedError | None:
-    """Send what a run has not sent; what stopped it, now or before, is returned.
+async def _go_on_with(session: Session, run_id: str) -> tuple[Summary | None, MeterfeedError | None]:
+    """Send what a run has not sent: its account, where anything could be done, and what stopped it, now or before.
 
     Raises:
         GuardError: its plan is stale.
@@ -331,12 +363,11 @@ async def _go_on_with(session: Session, run_id: str) -> MeterfeedError | None:
         try:
             shelf.spool()
         except StorageError as lost:
-            return lost
+            return None, lost
         await refuse_what_is_held(session, run, made, shelf)
         if (guarded := session.guard_that_stopped(run)) is not None:
-            return guarded
-        _, trouble = await _delivered(session, run, shelf, made, checks, approved=False)
-        return trouble
+            return None, guarded
+        return await _delivered(session, run, shelf, made, checks, approved=False)
 
 
 async def _given_up(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -422,7 +424,7 @@ STATES: Mapping[str, Any] = EXITS | {"superseded": 15, WAITING: 10}
 
 
 def the_exit_is_what_the_ledger_says(of: Evidence) -> Iterator[str]:
-    """I13: the exit code is the truth table applied to the run it speaks of, as the life left it."""
+    """I13: the exit code is the truth table applied to the runs it speaks of, as the life left them."""
     assert isinstance(of, WholeEvidence)
     for life in of.lives:
         if life.killed or life.exit_code is None:
@@ -451,6 +453,13 @@ MAY_GO = (
     "CASE WHEN state = 'blocked' AND (reason LIKE '%_in_doubt' OR reason LIKE '%_planned'"
     f" OR reason LIKE '%_in_flight') THEN '{WAITING}' ELSE state END"
 )
+
+
+def runs_in(ledger: str, state: str) -> set[str]:
+    """Runs in a state; none where there is no ledger yet."""
+    with suppress(sqlite3.OperationalError):  # killed before the file or the tables were made
+        return {own for own, now in _rows(ledger, "SELECT run_id, state FROM run") if now == state}
+    return set()
 
 
 def states_of(ledger: str, run_id: str | None) -> dict[str, int]:

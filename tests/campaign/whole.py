@@ -11,6 +11,7 @@ import asyncio
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,7 @@ from tests.campaign.retailer import (
     expected,
     export_of,
     plan_of,
+    runs_in,
     states_of,
     yesterday,
 )
@@ -424,10 +426,16 @@ class WholeRun(Simulation):
             f"{self.order.command}{' turned' * turned}{' approved' * bool(self.order.approve)}"
         )
         self.told = None
+        unfinished = runs_in(self.ledger_url, "sending")
         await self._live(kill_at, faulty=faulty)
         self.last = self.told or self.last
         self.life.cures = cures
         self.life.states = {} if self.told is None else states_of(self.ledger_url, self.told.run_id)
+        if self.told is not None and self.order.command == "sync":
+            # What had to be finished first is told of as well.
+            for own in unfinished & runs_in(self.ledger_url, "settled") - {self.told.run_id}:
+                both = Counter(self.life.states) + Counter(states_of(self.ledger_url, own))
+                self.life.states = dict(both)
         # A removal is put off, as a reject, while a list that lags still shows what hangs on the record.
         good = (Exit.OK,) if self.days.removes else (Exit.OK, Exit.DONE_WITH_REJECTS)
         is_good = self.life.exit_code in good

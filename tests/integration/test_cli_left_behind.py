@@ -214,6 +214,50 @@ def test_who_ends_a_delta_that_finishes_an_earlier_one_is_told_so(retailer, api,
     assert 130 == retailer.run("sync", *later)["exit_code"]
 
 
+# ------------------------------------------------------------------ what is finished on the way
+@pytest.fixture
+def with_a_bad_row(retailer: Retailer, api: Sandbox) -> str:
+    """A delta with a row in quarantine that could not be sent, so that nobody was told of the row; its run."""
+    nameless = row(99, 99, 99).replace("K0099", "")
+    api.set_faults(NO_LOCATIONS)
+    stopped = retailer.run("sync", *retailer.export("a.csv", [*portfolio(12), nameless], "delta"))
+    assert 15 == stopped["exit_code"]
+    api.set_faults("none")
+    return str(stopped["run_id"])
+
+
+@pytest.mark.parametrize("command", ["sync", "backfill"])
+def test_how_a_run_ended_that_was_finished_on_the_way_is_told(retailer, with_a_bad_row, command):
+    """The newer run is a clean one, and stays so in the ledger; the command is not."""
+    later = retailer.export("b.csv", portfolio(3, start=100), "delta")
+    done = retailer.run(command, *later)
+    assert (10, "Done; some rows were quarantined or records rejected.") == (
+        done["exit_code"],
+        done["verdict"],
+    )
+    [note] = done["notes"]
+    assert f"The earlier run {with_a_bad_row} was finished first (exit 10): 1 rows" in note
+    earlier, own = done["runs"]
+    assert (with_a_bad_row, 10, 0) == (earlier["run_id"], earlier["exit_code"], own["exit_code"])
+    assert "1 row" in Path(earlier["report"]).read_text(encoding="utf-8")
+    ends = {run["run_id"]: run["exit_code"] for run in retailer.run("runs")["runs"]}
+    assert {with_a_bad_row: 10, own["run_id"]: 0} == ends
+    assert 0 == retailer.run("sync", *later)["exit_code"]
+
+
+def test_an_error_that_comes_after_says_how_the_earlier_run_ended(retailer, with_a_bad_row, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr("pipeline.run.put_aside", full)
+    ended = retailer.run("sync", *retailer.export("b.csv", portfolio(3, start=100), "delta"))
+    assert 16 == ended["exit_code"]
+    assert (
+        f"The disk is full. The earlier run {with_a_bad_row} was finished first (exit 10)"
+        in (ended["error"]["message"])
+    )
+
+
 # ------------------------------------------------------------------ a person who is forgotten
 def test_a_location_that_was_moved_is_forgotten_with_its_person(retailer, api):
     retailer.run("sync", *retailer.export("a.csv", portfolio(8)))
