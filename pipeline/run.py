@@ -106,18 +106,20 @@ async def backfill(order: Order, ports: Ports) -> Summary:
     async with open_session(order, ports) as session:
         names = ports.list_exports(order.exports)
         summaries: list[Summary] = []
+        done_by = set(order.after)
         await session.sign_in()
         await session.settle_the_past()
         for number, name in enumerate(names):
             one = replace(order, exports=(name,))
             opened, job = _open(one, ports)
-            done = await session.settled_twin(job, ever=True)
+            done = await session.settled_twin(job, after=done_by)
             summary = (
                 await _load(one, ports, session, opened, job)
                 if done is None
                 else skipped(order.command, done, ports.world)
             )
             summaries.append(summary)
+            done_by.add(summary.run_id or "")
             ports.world.notice(Notice("backfill", number + 1, len(names), "exports"))
             if summary.exit_code not in GOOD_ENDS or ports.stopping():
                 break
