@@ -491,7 +491,8 @@ class CsvRows:
 
 def _without_marks(block: bytes, line_end: bytes) -> bytes:
     """Lines without the byte order marks that files keep when they are joined: they are no part of a cell."""
-    if codecs.BOM_UTF8 not in block:
+    first = codecs.BOM_UTF8[:1]
+    if first not in block or codecs.BOM_UTF8 not in block:  # one byte is found much faster than three
         return block
     while (
         fewer := block.removeprefix(codecs.BOM_UTF8).replace(line_end + codecs.BOM_UTF8, line_end)
