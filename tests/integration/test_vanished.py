@@ -362,6 +362,7 @@ def test_what_somebody_else_hung_on_a_user_keeps_it(company: Company, clock: Clo
     assert [("location", "removed", None), ("user", "rejected", "has_other_records")] == lines.select(
         "kind", "outcome", "reason"
     ).rows()
+    assert "1 removals refused." in Path(done["artifacts"]["report"]).with_name("report.txt").read_text()
 
 
 def test_a_customer_who_comes_back_is_created_anew_and_counted_as_such(
