@@ -123,6 +123,12 @@ def test_a_backfill_skips_nothing_that_is_not_settled_or_was_done_before_adopt(p
     assert past.twin("A", after=()) is None
 
 
+def test_after_adopt_a_backfill_loads_all_of_it_once_more(past: Past):
+    past.backfill("AB")
+    past.ledger.remember({ADOPTED: "2"})
+    assert ["AB", ".."] == [past.backfill("AB") for _ in range(2)]
+
+
 # ------------------------------------------------------------------ other profiles
 def test_the_newest_run_of_a_profile_is_the_twin_of_its_job(past: Past):
     done = past.run("A")
@@ -158,7 +164,7 @@ def test_two_profiles_that_miss_nothing_let_each_other_rest(past: Past):
     past.run("Z", "q", sends=True)
     again = past.run("A")
     assert past.twin("Z", "q") is not None
-    assert again == past.twin("A")
+    assert [again, again] == [past.twin("A"), past.twin("A", after=())]
 
 
 def test_an_older_run_of_another_profile_that_went_on_since_spoke_since(tmp_path: Path):
