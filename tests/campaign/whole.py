@@ -439,7 +439,8 @@ class WholeRun(Simulation):
         # A removal is put off, as a reject, while a list that lags still shows what hangs on the record.
         good = (Exit.OK,) if self.days.removes else (Exit.OK, Exit.DONE_WITH_REJECTS)
         is_good = self.life.exit_code in good
-        self.life.settled = self.order.command == "sync" and is_good and not self._was_skipped()
+        loads = self.order.command in ("sync", "apply")  # a plan that a guard stopped is the whole of its export
+        self.life.settled = loads and is_good and not self._was_skipped()
 
     def _waits(self) -> bool:
         """Whether an earlier delta, which a guard stopped, has to be finished first: its cure says to resume it."""
