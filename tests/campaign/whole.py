@@ -276,6 +276,8 @@ class WholeRun(Simulation):
     """What the present life came to."""
     last: Summary | None = None
     """The last thing anybody was told."""
+    of_latest: bool = True
+    """Whether the newest plan is that of the newest export."""
     stopping: Callable[[], bool] = lambda: False
 
     def now(self) -> float:
@@ -439,7 +441,10 @@ class WholeRun(Simulation):
         # A removal is put off, as a reject, while a list that lags still shows what hangs on the record.
         good = (Exit.OK,) if self.days.removes else (Exit.OK, Exit.DONE_WITH_REJECTS)
         is_good = self.life.exit_code in good
-        loads = self.order.command in ("sync", "apply")  # a plan that a guard stopped is the whole of its export
+        if self.order.command == "sync":
+            self.of_latest = latest
+        # Applied is what a guard stopped: the plan of a whole export, if perhaps not of the newest.
+        loads = self.order.command in ("sync", "apply") and self.of_latest
         self.life.settled = loads and is_good and not self._was_skipped()
 
     def _waits(self) -> bool:
