@@ -228,7 +228,8 @@ def test_what_a_plan_found_unchanged_may_not_be_so_once_an_older_run_of_its_prof
 ):
     """The plan says nothing of a record that was as it should be, and the older run has changed it since."""
     meterfeed("sync", *write("a.csv", portfolio(4), kind="delta"), "--json", **settings_for(api))
-    older = write("b.csv", [row(1, 1, 1, "61,10000")], kind="delta")
+    # The new customer comes first: what keeps it out keeps the change from being begun.
+    older = write("b.csv", [row(1, 1, 1, "61,10000"), *portfolio(1, start=500)], kind="delta")
     if sent_by == "resume":
         api.set_faults(WAITS)
         assert 15 == meterfeed("sync", *older, "--json").code
