@@ -23,6 +23,8 @@ ATTEMPTS = 4
 DEFAULT_LIFETIME = 300.0
 LONGEST_LIFETIME = 86_400.0
 REFUSED_AT_FIRST_USE = 3
+_LATELY = 3600.0
+"""Seconds within which so many are one trouble: the life of a usual token."""
 _BACKOFF_BASE = 1.0
 _BACKOFF_CEILING = 30.0
 _LONGEST_WAIT = 60.0
@@ -84,7 +86,8 @@ class Tokens:
         self._random = random
         self._token: Token | None = None
         self._flight: asyncio.Task[Token] | None = None
-        self._refused_at_first_use = 0
+        self._refused_at_first_use: list[float] = []
+        """When; those of long ago were single cases, and say nothing of the credentials."""
 
     async def current(self) -> Token:
         """A token that is not about to expire; one request serves everyone who waits for it.
@@ -106,24 +109,24 @@ class Tokens:
             return token
 
     def accepted(self, token: Token) -> None:
-        """The API answered a call with this token, and not with 401: fresh ones refused before it were single cases."""
+        """The API answered a call with this token, and not with 401."""
         token.proven = True
-        if token is self._token:  # a late answer to an older one says nothing of those that came after it
-            self._refused_at_first_use = 0
 
     def refused(self, token: Token) -> None:
         """The API answered 401 to a call with this token: it is not used again.
 
         Raises:
-            AuthenticationError: the third token in a row that was refused at its first use.
+            AuthenticationError: the third token within an hour that was refused at its first use.
         """
         if token is not self._token:
             return  # someone else has already replaced it
         self._token = None
         if token.proven:
             return
-        self._refused_at_first_use += 1
-        if self._refused_at_first_use >= REFUSED_AT_FIRST_USE:
+        now = self._monotonic()
+        lately = [at for at in self._refused_at_first_use if now - at < _LATELY]
+        self._refused_at_first_use = [*lately, now]
+        if len(self._refused_at_first_use) >= REFUSED_AT_FIRST_USE:
             raise AuthenticationError(
                 f"The API refused {REFUSED_AT_FIRST_USE} fresh tokens.",
                 cure="Check that the credentials belong to this environment. " + _CURE,

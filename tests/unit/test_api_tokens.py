@@ -328,15 +328,16 @@ def test_single_refusals_days_apart_do_not_end_a_run_that_goes_well():
     assert endpoint.asked == 6
 
 
-def test_a_late_answer_to_an_old_token_does_not_make_up_for_fresh_ones_that_are_refused():
-    endpoint = Endpoint(*[fresh()] * 4)
+def test_calls_that_are_accepted_in_between_do_not_make_up_for_fresh_tokens_that_are_refused():
+    """Every other call refused: without an end to it, such an API would be asked for tokens for ever."""
+    endpoint = Endpoint(*[fresh()] * 6)
 
     async def run():
-        old = await endpoint.tokens.current()
-        endpoint.now += 3600.0
         for _ in range(3):
             endpoint.tokens.refused(await endpoint.tokens.current())
-            endpoint.tokens.accepted(old)
+            endpoint.tokens.accepted(await endpoint.tokens.current())
+            endpoint.tokens.refused(await endpoint.tokens.current())
+            endpoint.now += 1000.0
 
     with pytest.raises(AuthenticationError, match="3 fresh tokens"):
         asyncio.run(run())
