@@ -6,8 +6,8 @@ newest run that began to send it decides, and one that was given up only where a
 After `adopt` every file is: what it brought may not be there any more.
 
 Content may come back (A, B, A), and must then be loaded again, or B stayed for ever. So content that was loaded before
-is new where something else was loaded since, and the file is not the one it came with but one delivered after that: its
-name comes after the names of all that was loaded since, or one of those had its name and it was written later.
+is new where something else was loaded since, and the file is not the one it came with but one delivered after that: it
+was written later than all of that was loaded, and its name, as far as the ledger may keep it, comes after theirs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from connectors.exports import fingerprint
-from connectors.exports.places import LocalPlace, Place, display_name, find_places
+from connectors.exports.places import MASK, LocalPlace, Place, display_name, find_places
 from connectors.ledger.store import Ledger, read_ledger
 from connectors.profiles import CORRECTION, profile_for
 from flows.settings import Settings
@@ -72,7 +72,7 @@ class _Taken:
     content: str
     profiles: frozenset[str]
     since: float
-    """When that run began: what was written later is something else."""
+    """When that run began, or that file was written: what was written later is something else."""
     run: RunRow | None = None
 
 
@@ -187,7 +187,7 @@ class _Books:
         before = next((at for at, one in enumerate(mine) if one.content == content), None)
         if before is None or not self._is_done(mine[before]) or self._is_back(place, name, mine, before):
             scope = frozenset() if profile is None else frozenset({profile})
-            self._taken.insert(0, _Taken(name, content, scope, float("inf")))
+            self._taken.insert(0, _Taken(name, content, scope, _written(place)))
             return False
         return True
 
@@ -204,13 +204,14 @@ class _Books:
     def _is_back(self, place: Place, name: str, taken: Sequence[_Taken], before: int) -> bool:
         """Whether a file brings back content that something else was loaded after."""
         since = [one for one in taken[:before] if one.run is None or one.run is not taken[before].run]
-        if any(one.name == name and _written(place) > one.since for one in since):
+        written = _written(place)
+        if any(one.name == name and one.run is not None and written > one.since for one in since):
             return True  # it was overwritten, and overwritten again
         content = taken[before].content
         if any((one.name, one.content) == (name, content) for one in taken[before:]):
             return False  # it is the very file, which was loaded and still lies there
         names = [one.name for one in since if _is_correction(one.name) == _is_correction(name)]
-        return bool(names) and name > max(names)
+        return bool(names) and written >= max(one.since for one in since) and _comes_after(name, names)
 
 
 def _files_of(ledger: Ledger, runs: Iterable[RunRow]) -> Iterator[_Taken]:
@@ -222,6 +223,12 @@ def _files_of(ledger: Ledger, runs: Iterable[RunRow]) -> Iterator[_Taken]:
 def _is_correction(name: str) -> bool:
     """Whether a file has the name of a correction: those are named in an order of their own."""
     return name.startswith(CORRECTION)
+
+
+def _comes_after(name: str, names: Sequence[str]) -> bool:
+    """Whether a name comes after others, or may: of a long number, such as a date, the ledger keeps the end alone."""
+    is_whole = MASK not in "".join((name, *names))
+    return name > max(names) if is_whole else True
 
 
 def _written(place: Place) -> float:

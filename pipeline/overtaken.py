@@ -2,7 +2,8 @@
 
 Runs of one profile keep their order by themselves (decision 5), and `Session.take_up` refuses what they overtook.
 Customers may come in under another profile too, or be found by `adopt`: a plan that would create them was overtaken,
-and a create that is sent twice may be there twice. What `move` sends says all of one location, as it was when somebody
+and a create that is sent twice may be there twice. They may also be named again, or changed, after a plan to remove
+them was made: it must not be carried out either. What `move` sends says all of one location, as it was when somebody
 asked for it: it was overtaken when anything has changed that location since.
 """
 
@@ -21,6 +22,7 @@ from pipeline.plan import CREATES, Plan
 from pipeline.planning import read_phase
 from pipeline.ports import LedgerBook, RowSpool, RunShelf
 from pipeline.session import MOVE, PLANNED, SENDING, Session, load_again
+from pipeline.vanishing import DELETES, evidence_page
 from schemas.errors import GuardError, StorageError
 from schemas.ledger import RunRow, State
 from schemas.outcomes import Kind
@@ -36,6 +38,8 @@ in the spool and not in the ledger, so that it goes when nobody needs it, with t
 async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: RunShelf) -> None:
     """A plan is not carried out, nor gone on with, when something it has yet to create is held by now.
 
+    Nor when something it has yet to remove was named by an export since, or changed.
+
     Call it after what is in doubt was read back: only then is it known what is held.
 
     Raises:
@@ -43,7 +47,7 @@ async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: 
     """
     if (outdated := await outdated_move(session, run, shelf)) is not None:
         raise outdated
-    if not any(plan.phase_sizes.get(phase) for phase in CREATES.values()):
+    if not any(plan.phase_sizes.get(phase) for phase in (*CREATES.values(), *DELETES.values())):
         return
     try:
         spool = shelf.spool()
@@ -53,6 +57,13 @@ async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: 
     if count:
         raise GuardError(
             f"The plan of {run.run_id} is stale: {count} of the records it has yet to create are held by now.",
+            guard="stale",
+            cure=load_again(run),
+        )
+    count = await session.durable(_count_named, session.ledger, run, plan, spool)
+    if count:
+        raise GuardError(
+            f"The plan of {run.run_id} is stale: {count} of the records it has yet to remove were named since.",
             guard="stale",
             cure=load_again(run),
         )
@@ -141,7 +152,7 @@ def _moved(session: Session, run: RunRow) -> pl.DataFrame:
 def _count_held(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool) -> int:
     """Records to be created that are held; those the run itself has created are not to be created any more."""
     return sum(
-        _yet_to_create(ledger, run, phase, list(_held(ledger, run, plan, spool, kind, phase)))
+        _not_answered(ledger, run, phase, list(_held(ledger, run, plan, spool, kind, phase)))
         for kind, phase in CREATES.items()
         if plan.phase_sizes.get(phase)
     )
@@ -167,7 +178,7 @@ def _held(
             yield both.select(KEY)
 
 
-def _yet_to_create(ledger: LedgerBook, run: RunRow, phase: Phase, held: list[pl.DataFrame]) -> int:
+def _not_answered(ledger: LedgerBook, run: RunRow, phase: Phase, held: list[pl.DataFrame]) -> int:
     """How many of these keys the run has not sent itself."""
     if not held:
         return 0
@@ -175,3 +186,33 @@ def _yet_to_create(ledger: LedgerBook, run: RunRow, phase: Phase, held: list[pl.
     for chunk in ledger.chunks(states=ANSWERED, run_seq=run.run_seq, phase=phase.value):
         left = left.join(chunk.manifest, on=KEY, how="anti")
     return left.height
+
+
+# ------------------------------------------------------------------ removals
+def _count_named(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool) -> int:
+    """Records to be removed that are held and not missing any more, or held by another row than they were."""
+    return sum(
+        _not_answered(ledger, run, phase, list(_named_since(ledger, plan, spool, kind, phase)))
+        for kind, phase in DELETES.items()
+        if plan.phase_sizes.get(phase)
+    )
+
+
+def _named_since(
+    ledger: LedgerBook, plan: Plan, spool: RowSpool, kind: Kind, phase: Phase
+) -> Iterator[pl.DataFrame]:
+    """The keys of planned removals that an export spoke for after the plan, partition by partition."""
+    for partition in range(plan.partitions):
+        buckets = buckets_of(partition, plan.partitions)
+        planned, held = read_phase(spool, phase, partition), ledger.holdings(kind.value, buckets)
+        if planned is None or held is None:
+            continue
+        there = planned.select(*KEY, "row", "scope").join(held.select(*KEY, "row", "scope"), on=KEY)
+        missing = ledger.holdings(evidence_page(kind), buckets)
+        is_same = (pl.col("row") == pl.col("row_right")) & (pl.col("scope") == pl.col("scope_right"))
+        # Whoever is to be removed was missed before the plan was made, and is until somebody names it.
+        still = there.filter(is_same)
+        still = still.clear() if missing is None else still.join(missing, on=KEY, how="semi")
+        named = there.join(still, on=KEY, how="anti")
+        if named.height:
+            yield named.select(KEY)

@@ -254,7 +254,9 @@ def _plan_piece(
         records, whole = piece.folded.records[kind], held_by_kind[kind]
         held = whole if whole is None else piece.only(whole)
         if kind is Kind.LOCATION:
-            records = still_protected(records, held, judged.corrections, identity)
+            records = still_protected(
+                records, held, judged.corrections, identity, unplaced=bool(judged.unplaced)
+            )
         compared = compare(kind, records, held, full)
         if held is not None and full:
             draft.held += int(held["scope"].is_in(full).sum())

@@ -120,24 +120,31 @@ def shield(rows: pl.DataFrame, marks: pl.DataFrame) -> Shielded:
 
 
 def still_protected(
-    locations: pl.DataFrame, held: pl.DataFrame | None, corrections: Collection[int], identity: Identity
+    locations: pl.DataFrame,
+    held: pl.DataFrame | None,
+    corrections: Collection[int],
+    identity: Identity,
+    *,
+    unplaced: bool = False,
 ) -> pl.DataFrame:
-    """Records of locations as corrections may send them.
+    """Records of locations as they may be sent where the flag may stand in a row that does not speak.
 
-    A correction holds some of the rows of a location, and the flag may stand in another. So a location that is held
-    as protected stays so until an export that speaks for all of it says otherwise.
+    A correction holds some of the rows of a location, and the flag may stand in another; a row that cannot be read, or
+    names no customer, may be the flagged one of any. So a location that is held as protected stays so until exports
+    that speak for all of it say otherwise.
 
     Args:
         locations: in `RECORD_SCHEMA`.
         held: what is held of these customers.
         corrections: sources of the run that are corrections.
+        unplaced: the run has rows that may be of any location.
     """
-    if held is None or not corrections or locations.is_empty():
+    if held is None or not (corrections or unplaced) or locations.is_empty():
         return locations
     known = held.filter(pl.col("digest").str.contains(PROTECTED, literal=True)).select(KEY)
     is_open = ~pl.col("digest").str.starts_with(PROTECTED)
-    of_correction = (pl.col("row") // SOURCE_SIZE).is_in(sorted(corrections))
-    told = locations.filter(is_open & of_correction).join(known, on=KEY, how="semi", maintain_order="left")
+    is_part = pl.lit(unplaced) | (pl.col("row") // SOURCE_SIZE).is_in(sorted(corrections))
+    told = locations.filter(is_open & is_part).join(known, on=KEY, how="semi", maintain_order="left")
     if told.is_empty():
         return locations
     told = told.with_columns(pl.col("body").str.replace(_COORDINATES, ""))

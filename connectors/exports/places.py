@@ -59,9 +59,13 @@ class Place(Protocol):
         ...
 
 
+MASK = "…"
+"""Stands in a shown name for the digits that are not shown."""
+
+
 def display_name(basename: str) -> str:
     """A name that may be shown: long digit runs, which may be meter points, keep their last four digits."""
-    masked = re.sub(r"[0-9]{8,}", lambda run: "…" + run.group()[-4:], basename)
+    masked = re.sub(r"[0-9]{8,}", lambda run: MASK + run.group()[-4:], basename)
     return "".join(sign if sign.isprintable() else "?" for sign in masked)
 
 

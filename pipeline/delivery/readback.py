@@ -143,7 +143,7 @@ class Reader:
         return Found.AS_SENT if held.user_id == user_id else Found.UNKNOWN
 
     async def is_elsewhere(self, kind: Kind, record: Record) -> bool | None:
-        """Whether the id of a resource or vehicle names one of somebody else by now, or a vehicle where it was none.
+        """Whether the id of a resource or vehicle names one of somebody else, or of the other kind, by now.
 
         It is asked for, and removed, by its id alone. None when it cannot be read.
         """
@@ -292,6 +292,6 @@ class Reader:
 
 
 def _is_of(kind: Kind, record: Record, held: HeldResource) -> bool:
-    """Whether what is held under the id of a record is of its user, and no vehicle where the record is none."""
+    """Whether what is held under the id of a record is of its user, and a vehicle if the record is one."""
     is_theirs = held.user_id in (UNSET, None, record["user_id"])
-    return is_theirs and (kind is Kind.VEHICLE or held.resource_type != VEHICLE)
+    return is_theirs and (held.resource_type == VEHICLE) is (kind is Kind.VEHICLE)

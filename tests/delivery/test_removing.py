@@ -101,7 +101,7 @@ def test_a_404_to_a_removal_is_done_only_when_reading_agrees(tmp_path: Path) -> 
         assert {1} == set(deleted(sandbox).values())
 
 
-@pytest.mark.parametrize("of", ["another user", "another kind"])
+@pytest.mark.parametrize("of", ["another user", "another kind", "no vehicle any more"])
 def test_what_has_its_id_by_now_and_is_not_it_stays(tmp_path: Path, of: str) -> None:
     """A resource is removed by its id alone: with ids as they come, that of a sold heat pump is its new owner's."""
     sold = removal(resources(N))
@@ -110,9 +110,10 @@ def test_what_has_its_id_by_now_and_is_not_it_stays(tmp_path: Path, of: str) -> 
     with Sandbox() as sandbox:
         cars = {phase: SETUP[phase] for phase in (Phase.CREATE_USERS, Phase.CREATE_LOCATIONS)}
         cars |= {Phase.CREATE_VEHICLES: resources(N, "Vehicle")}
-        Bench(sandbox, tmp_path).deliver(SETUP if of == "another user" else cars)
-        done = Bench(sandbox, tmp_path).deliver({Phase.DELETE_RESOURCES: sold})
-        assert {("delete_resources", "acknowledged"): N} == done.accounted
+        Bench(sandbox, tmp_path).deliver(cars if of == "another kind" else SETUP)
+        phase = Phase.DELETE_VEHICLES if of == "no vehicle any more" else Phase.DELETE_RESOURCES
+        done = Bench(sandbox, tmp_path).deliver({phase: sold})
+        assert {(phase.value, "acknowledged"): N} == done.accounted
         assert ({}, N) == (deleted(sandbox), len(sandbox.state()["resources"]))
 
 

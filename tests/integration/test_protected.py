@@ -109,6 +109,21 @@ def test_a_flag_counts_though_its_row_is_in_quarantine(meterfeed: Any, api: Sand
     assert not location_of(api, 2).get("coordinates")
 
 
+@pytest.mark.parametrize("broken", ["unreadable", "nameless"])
+def test_a_flag_that_cannot_be_read_any_more_does_not_tell_the_address(
+    meterfeed: Any, api: Sandbox, write: Any, broken: str
+) -> None:
+    """Any row that names nobody may be the flagged one; the next export that is whole lifts what is not flagged."""
+    flagged, sibling = row(1, 1, 1, flag="Ja"), row(1, 1, 2)
+    meterfeed("sync", *write("a.csv", [flagged, sibling, *others()]), "--json", **settings_for(api))
+    spoilt = flagged.replace("K0001", "") if broken == "nameless" else f"x;{flagged}"
+    done = meterfeed("sync", *write("b.csv", [spoilt, sibling, *others()]), "--json").document
+    assert 10 == done["exit_code"]
+    assert not location_of(api, 2).get("coordinates")
+    meterfeed("sync", *write("c.csv", [sibling, *others()]), "--json")
+    assert location_of(api, 2)["coordinates"]
+
+
 @pytest.mark.parametrize("flagged_first", [True, False])
 def test_a_correction_does_not_say_where_a_protected_home_is(
     meterfeed: Any, api: Sandbox, write: Any, flagged_first: bool

@@ -123,6 +123,23 @@ def test_nothing_is_removed_unless_asked(company: Company, clock: Clock) -> None
     assert {"missing": 1, "due": 1, "waiting": {}} == done["vanished"]["kinds"]["user"]
 
 
+@pytest.mark.parametrize("latitude", ["61,51234", "61,90000"], ids=["named", "changed"])
+def test_who_was_named_since_is_not_removed_by_a_plan_that_waited(
+    company: Company, clock: Clock, latitude: str
+) -> None:
+    """DE6: a person approves what was missing; meanwhile another profile's delta says that the customer is there."""
+    plan = company.run("plan", *gone_for_a_day(company, clock), "--delete-vanished")
+    assert (11, 1) == (plan["exit_code"], plan["plan"]["user"]["delete"])
+    here = company.export([row(39, 39, 39, latitude)], kind="delta", profile="q")
+    assert 0 == company.run("sync", *here)["exit_code"]
+    late = company.run("apply", plan["plan_digest"])
+    assert (11, "A guard stopped the run: stale.", []) == (
+        late["exit_code"],
+        late["verdict"],
+        company.deletes(),
+    )
+
+
 def test_what_vanished_is_removed_once_a_person_approved_that_very_plan(
     company: Company, clock: Clock
 ) -> None:

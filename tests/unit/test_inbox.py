@@ -133,6 +133,21 @@ def test_content_that_comes_back_under_a_new_name_is_new_and_loaded_once(inbox, 
         assert [] == night(inbox, settings, at=hour + at + 0.5)
 
 
+def test_names_with_dates_are_taken_in_the_order_they_were_written(inbox, settings):
+    """The ledger keeps the end of a long number alone: by that, the last day of a year comes after the next year."""
+    hour = time.time() - 1000_000.0
+    days = [
+        ("kunder-20261230.csv", b"A", 1),
+        ("kunder-20261231.csv", b"A", 0),
+        ("kunder-20270101.csv", b"B", 1),
+    ]
+    days += [("kunder-20270102.csv", b"B", 0), ("kunder-20270103.csv", b"A", 1)]
+    for at, (name, content, new) in enumerate(days):
+        deliver(inbox, name, content, age=1000_000.0 - 3600.0 * at)
+        assert [name][:new] == night(inbox, settings, at=hour + 3600.0 * at + 600.0)
+        assert [] == night(inbox, settings, at=hour + 3600.0 * at + 1200.0)
+
+
 def test_content_that_comes_back_within_one_night_is_new(inbox, settings):
     for name, content in (("a.csv", b"A"), ("b.csv", b"B"), ("c.csv", b"A"), ("d.csv", b"A")):
         deliver(inbox, name, content)
