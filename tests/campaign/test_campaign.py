@@ -103,6 +103,12 @@ def interrupted(*_: object, **__: object) -> Iterator[Interrupted]:
     yield Interrupted()
 
 
+def told_in(folder: Path) -> dict[str, str]:
+    """The last line of a scorecard, by its columns."""
+    cells = (folder / "scorecard.md").read_text(encoding="utf-8").splitlines()[-1].strip("| ").split(" | ")
+    return dict(zip(whole.COLUMNS, cells, strict=True))
+
+
 @pytest.mark.parametrize(
     ("error", "said"), [(KeyboardInterrupt, "interrupted"), (OSError, "broken off: OSError")]
 )
@@ -120,8 +126,7 @@ def test_a_campaign_that_is_stopped_has_its_line(
         assert 130 == whole.whole(5, minutes=10, cases=1, workers=1)
     except OSError:
         assert error is OSError
-    cells = (tmp_path / "scorecard.md").read_text(encoding="utf-8").splitlines()[-1].split(" | ")
-    told = dict(zip(whole.COLUMNS, cells, strict=True))
+    told = told_in(tmp_path)
     assert f"0 ({said})" == told["minutes"]
     assert "12" == told["schedules"]
     assert "3" == told["made twice where the cell allows it"]
@@ -143,8 +148,7 @@ def test_a_campaign_whose_schedules_did_not_say_what_they_came_to_does_not_say_n
     monkeypatch.setattr(whole, "commit", lambda: "abc")
     monkeypatch.setattr(whole, "schedules_beside", lost)
     assert 130 == whole.whole(5, minutes=10, cases=1, workers=1, schedules_only=True)
-    cells = (tmp_path / "scorecard.md").read_text(encoding="utf-8").splitlines()[-1].strip("| ").split(" | ")
-    told = dict(zip(whole.COLUMNS, cells, strict=True))
+    told = told_in(tmp_path)
     of_schedules = whole.COLUMNS[4:9]
     assert ["not known"] * 5 == [told[name] for name in of_schedules]
     assert "0, those of schedules not known" == told["violations"]
@@ -167,8 +171,7 @@ def test_a_campaign_of_schedules_alone_says_so_in_its_line(
     monkeypatch.setattr(whole, "schedules_beside", ended)
     monkeypatch.setattr(whole, "real_cases", None)
     assert 0 == whole.whole(5, minutes=10, cases=1, workers=1, schedules_only=True)
-    cells = (tmp_path / "scorecard.md").read_text(encoding="utf-8").splitlines()[-1].strip("| ").split(" | ")
-    told = dict(zip(whole.COLUMNS, cells, strict=True))
+    told = told_in(tmp_path)
     assert ["-"] * len(whole.REAL) == [told[name] for name in whole.REAL]
     assert "`make campaign SEED=5 MINUTES=10 ONLY=schedules`" == told["command"]
 

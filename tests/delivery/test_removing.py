@@ -22,6 +22,7 @@ from schemas.outcomes import Exit, Kind
 from tests.campaign.life import ending_of
 from tests.delivery.harness import Bench, locations, resources, users
 from tests.delivery.killing import Job, deliver, has_run
+from tests.faults import held_up
 
 N = 6
 SETUP = {
@@ -120,10 +121,9 @@ def test_what_has_its_id_by_now_and_is_not_it_stays(tmp_path: Path, of: str) -> 
 def test_whose_it_is_by_now_must_be_known_before_it_is_removed(tmp_path: Path) -> None:
     with Sandbox() as sandbox:
         Bench(sandbox, tmp_path).deliver(SETUP)
-        sandbox.set_faults({"fault": [{"kind": "unavailable-503", "on": "GET /resources/{resourceId}"}]})
-        Bench(sandbox, tmp_path, deadline=3.0).deliver(
-            {Phase.DELETE_RESOURCES: removals()[Phase.DELETE_RESOURCES]}
-        )
+        unread = held_up("GET /resources/{resourceId}")
+        sandbox.set_faults({"fault": [unread]})
+        Bench(sandbox, tmp_path).deliver({Phase.DELETE_RESOURCES: removals()[Phase.DELETE_RESOURCES]})
         assert {} == deleted(sandbox)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.server import Sandbox
+from tests.faults import held_up
 from tests.integration.conftest import ID_KEY, settings_for
 from tests.integration.test_cli_ledger import assert_all_there_once, created
 from tests.integration.test_cli_settle import location_of, mutating, portfolio, row, write
@@ -120,19 +121,19 @@ def test_a_change_nobody_announced_is_refused_and_nothing_is_sent(meterfeed, loa
     assert NEW["id_key"] not in str(refused)
 
 
-def test_a_key_is_not_changed_while_a_delta_waits(meterfeed, write, kept_port):
-    with Sandbox(kept_port) as api:
-        settings = settings_for(api)
+def test_a_key_is_not_changed_while_a_delta_waits(meterfeed, write, api):
     arguments = write("a.csv", portfolio(20), "delta")
-    assert 15 == meterfeed("sync", *arguments, "--json", **settings).code
-    with Sandbox(kept_port) as api:
-        refused = meterfeed("resume", "--json", **NEW).document
-        assert (13, 0) == (refused["exit_code"], mutating(api))
-        assert "unfinished" in refused["error"]["message"]
-        assert 0 == meterfeed("resume", "--json", id_key=ID_KEY, id_key_previous="").code
-        done = meterfeed("sync", *arguments, "--json", **NEW).document
-        assert (0, 20) == (done["exit_code"], done["records"]["user"]["unchanged"])
-        assert_all_there_once(api, 20)
+    api.set_faults({"fault": [held_up("mutating")]})
+    assert 15 == meterfeed("sync", *arguments, "--json", **settings_for(api)).code
+    api.set_faults("none")
+    before = mutating(api)
+    refused = meterfeed("resume", "--json", **NEW).document
+    assert (13, before) == (refused["exit_code"], mutating(api))
+    assert "unfinished" in refused["error"]["message"]
+    assert 0 == meterfeed("resume", "--json", id_key=ID_KEY, id_key_previous="").code
+    done = meterfeed("sync", *arguments, "--json", **NEW).document
+    assert (0, 20) == (done["exit_code"], done["records"]["user"]["unchanged"])
+    assert_all_there_once(api, 20)
 
 
 def test_a_plan_made_with_the_former_key_leaves_no_customers_values_behind(

@@ -14,17 +14,18 @@ from pipeline.delivery import readback
 from pipeline.sharing import send_plan
 from sandbox.server import Sandbox
 from schemas.errors import StorageError
+from tests.faults import held_up
 from tests.integration.conftest import settings_for
 from tests.integration.test_cli_settle import HEADER, PROFILE, location_of, mutating, portfolio, row
 
 UNSETTLED = {
     "fault": [
         {"kind": "applied-then-dropped", "on": "POST /users/locations/batch"},
-        {"kind": "unavailable-503", "on": "GET /users/{userId}/locations/{locationId}"},
+        held_up("GET /users/{userId}/locations/{locationId}"),
     ]
 }
-NO_LOCATIONS = {"fault": [{"kind": "rate-limited", "on": "POST /users/locations/batch", "seconds": 100_000}]}
-NOTHING_MORE = {"fault": [{"kind": "rate-limited", "on": "mutating", "seconds": 100_000}]}
+NO_LOCATIONS = {"fault": [held_up("POST /users/locations/batch")]}
+NOTHING_MORE = {"fault": [held_up("mutating")]}
 
 
 class Retailer:

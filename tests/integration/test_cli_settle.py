@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.server import Sandbox
 from sandbox.tokens import TOKEN_PATH
+from tests.faults import held_up
 from tests.integration.conftest import settings_for
 
 HEADER = "Kundenr;Anlegg;Kundetype;MålepunktID;Breddegrad;Lengdegrad;Status\n"
@@ -221,14 +222,14 @@ def test_resume_finishes_what_an_outage_left(meterfeed, write, kept_port):
         assert (done["records"], done["exit_code"]) == (again["records"], again["exit_code"])
 
 
-def test_a_newer_delta_waits_for_the_older_one(meterfeed, write, kept_port):
-    with Sandbox(kept_port) as api:
-        settings = settings_for(api)
-    assert 15 == meterfeed("sync", *write("a.csv", portfolio(20), "delta"), "--json", **settings).code
-    with Sandbox(kept_port) as api:
-        done = meterfeed("sync", *write("b.csv", portfolio(5, start=100), "delta"), "--json").document
-        assert (0, 5) == (done["exit_code"], done["records"]["user"]["planned"])
-        assert 25 == len(api.state()["users"])  # the older delta was sent first
+def test_a_newer_delta_waits_for_the_older_one(meterfeed, write, api):
+    api.set_faults({"fault": [held_up("mutating")]})
+    older = write("a.csv", portfolio(20), "delta")
+    assert 15 == meterfeed("sync", *older, "--json", **settings_for(api)).code
+    api.set_faults("none")
+    done = meterfeed("sync", *write("b.csv", portfolio(5, start=100), "delta"), "--json").document
+    assert (0, 5) == (done["exit_code"], done["records"]["user"]["planned"])
+    assert 25 == len(api.state()["users"])  # the older delta was sent first
 
 
 def test_where_nothing_was_ever_sent_nothing_is_unfinished(meterfeed, api):

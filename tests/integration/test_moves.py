@@ -12,6 +12,7 @@ from connectors.ledger.store import read_ledger
 from pipeline.holdings import PROTECTED
 from pipeline.partition import bucket_of
 from sandbox.server import Sandbox
+from tests.faults import held_up
 from tests.integration import test_protected
 from tests.integration.conftest import settings_for
 from tests.integration.test_cli_left_behind import Retailer
@@ -19,7 +20,7 @@ from tests.integration.test_cli_settle import gsrn, location_of, mutating, portf
 from tests.integration.test_vanished import by_hand
 
 write = test_protected.write
-NO_UPDATES = {"fault": [{"kind": "rate-limited", "on": "update", "seconds": 100_000}]}
+NO_UPDATES = {"fault": [held_up("update")]}
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_move_is_given_up_when_its_location_was_changed_since(retailer, api, s
     """It would send what the location held before, or make it anew; whatever else is unfinished goes on."""
     stale = unfinished(retailer, api)
     since(retailer, api)
-    api.set_faults({"fault": [{"kind": "rate-limited", "on": "mutating", "seconds": 100_000}]})
+    api.set_faults({"fault": [held_up("mutating")]})
     other = retailer.export("q.csv", portfolio(2, start=50), "delta", name="q")
     assert 15 == retailer.run("sync", *other)["exit_code"]
     api.set_faults("none")
@@ -143,7 +144,7 @@ def test_a_move_that_never_began_is_not_applied_after_a_change(retailer, api, mo
 
 def test_a_move_that_arrived_without_an_answer_is_finished_though_its_spool_is_lost(retailer, api):
     place = "GET /users/{userId}/locations/{locationId}"
-    unread = {"kind": "unavailable-503", "on": place, "at": list(range(2, 99))}
+    unread = held_up(place, at=list(range(2, 99)))
     api.set_faults({"fault": [{"kind": "applied-then-dropped", "on": "update"}, unread]})
     told = move(retailer, api, 1, 60.1)
     assert 1 == told["records"]["location"]["in_doubt"]

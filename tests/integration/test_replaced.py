@@ -11,30 +11,13 @@ from typing import Any
 import pytest
 
 from sandbox.server import Sandbox
+from tests.faults import held_up
 from tests.integration.test_cli_settle import location_of, mutating, portfolio, row
 from tests.integration.test_vanished import Company, by_hand
 
-UNITS = """
-name = "units"
-country = "NO"
-[export]
-kind = "full"
-of = "resources"
-[file]
-match = "units-*"
-separator = ";"
-[columns]
-user = "Kundenr"
-location = "Anlegg"
-resource = "EnhetID"
-resource_type = "Type"
-[values.resource_type]
-"Varmepumpe" = "HVAC"
-"Bereder" = "HotWaterTank"
-"""
 CREATION = "POST /users/{userId}/locations/{locationId}/resources"
 REFUSED = {"fault": [{"kind": "bad-request", "on": CREATION}]}
-HELD_UP = {"fault": [{"kind": "rate-limited", "on": CREATION, "seconds": 100_000}]}
+HELD_UP = {"fault": [held_up(CREATION)]}
 UNANSWERED = {"fault": [{"kind": "dropped", "on": CREATION}, {"kind": "unavailable-503", "on": "read"}]}
 
 
@@ -43,14 +26,9 @@ class Household(Company):
 
     def units(self, first: str) -> list[str]:
         """Write an export in which the first unit is of a type, and the others are tanks; its rows turned each time."""
-        self.count += 1
         types = [first, *["Bereder"] * 4]
-        path, toml = self._folder / f"units-{self.count}.csv", self._folder / "units.toml"
         rows = [f"K{n:04d};A{n:04d};E{n:04d};{kind}\n" for n, kind in enumerate(types)]
-        turned = rows[:: -1 if self.count % 2 else 1]
-        path.write_text("Kundenr;Anlegg;EnhetID;Type\n" + "".join(turned), encoding="utf-8")
-        toml.write_text(UNITS, encoding="utf-8")
-        return [str(path), "--profile", str(toml)]
+        return self.things(rows[:: 1 if self.count % 2 else -1])
 
     def types(self) -> list[str]:
         """Types of the units the API holds."""
@@ -103,7 +81,7 @@ ONE_LOCATION = "/users/{userId}/locations/{locationId}"
 GIVEN_UP_UNHEARD = {
     "fault": [
         {"kind": "applied-then-dropped", "on": f"PATCH {ONE_LOCATION}"},
-        {"kind": "unavailable-503", "on": f"GET {ONE_LOCATION}", "at": list(range(2, 1000))},
+        held_up(f"GET {ONE_LOCATION}", at=list(range(2, 1000))),
     ]
 }
 

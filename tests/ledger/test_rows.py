@@ -12,7 +12,7 @@ from connectors.ledger import open_ledger, store
 from connectors.ledger import tables as t
 from schemas.errors import AccountError
 from schemas.ledger import ChunkRow, Draft, Leaf, RunRow, State
-from tests.ledger.conftest import IDENTITY, begun, manifest
+from tests.ledger.conftest import IDENTITY, begun, draft, manifest
 
 
 @pytest.fixture
@@ -269,6 +269,18 @@ def test_chunks_are_found_by_where_they_are(ledger):
     assert [] == list(ledger.chunks(states=[State.BLOCKED, State.IN_FLIGHT]))
     of_phase = ledger.chunks_of_run(run, "create_users", states=[State.PLANNED])
     assert [1, 2] == [chunk.chunk_seq for chunk in of_phase]
+
+
+def test_however_many_chunks_there_are_sixty_four_are_in_memory(ledger, monkeypatch):
+    run, read, chunk_row = begun(ledger), [], store.Ledger._chunk_row
+    ledger.hold([draft(run, "a", start=at) for at in range(130)], state=State.PLANNED, reason="test")
+    monkeypatch.setattr(
+        store.Ledger, "_chunk_row", staticmethod(lambda row: read.append(row) or chunk_row(row))
+    )
+    chunks = ledger.chunks(states=[State.PLANNED])
+    assert (1, 64) == (next(chunks).chunk_seq, len(read))
+    assert list(range(2, 131)) == [chunk.chunk_seq for chunk in chunks]
+    assert 130 == len(read)
 
 
 def test_how_far_a_phase_was_cut_is_told_by_run_phase_and_lane(ledger):
