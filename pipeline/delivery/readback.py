@@ -69,7 +69,13 @@ _AFTER_REMOVAL = {
 
 
 LOOKS_FOR_TRUST = 10
-"""Records that must be read back at once before absence is believed without waiting."""
+"""Records that must be read back at once before absence is believed without the settle time."""
+OUTLASTED = 10
+"""How many times as long as any of these took is waited instead.
+
+That all of them were seen may be luck: lags differ, and may be as long as an answer takes. Of lags that fall off
+exponentially, those that let ten through in a time and then outlast ten of it are one in a million at worst, 2 ** -20.
+"""
 
 
 class Reader:
@@ -78,7 +84,9 @@ class Reader:
     Args:
         ask: how a read is sent.
         meter_point_keys: the keys the ledger knows meter points by.
-        settle: waits until reads that lag have caught up.
+        settle_seconds: how long reads may lag, for all that is known.
+        clock: monotonic seconds, by which lags are measured; None: they never are.
+        pause: waits until reads have caught up; None: nothing was sent that they could lag behind.
         digest_of: the digest the ledger would know by what a user holds; for records whose body is lost.
     """
 
@@ -86,40 +94,55 @@ class Reader:
         self,
         ask: Asker,
         meter_point_keys: Callable[[Sequence[str]], list[int]],
-        settle: Callable[[], Awaitable[None]] | None = None,
+        settle_seconds: float = 0.0,
+        clock: Callable[[], float] | None = None,
+        pause: Callable[[float], Awaitable[None]] | None = None,
         digest_of: DigestOf | None = None,
     ) -> None:
         self._ask = ask
         self._keys = meter_point_keys
-        self._settle = settle
+        self._lag_seconds = settle_seconds
+        self._clock = clock
+        self._pause = pause
         self._digest_of = digest_of
-        self._looks = LOOKS_FOR_TRUST
-        self._is_fresh = False
+        self._looks = self._unseen = LOOKS_FOR_TRUST
+        self._slowest = 0.0
 
-    async def learn_freshness(self, phase: Phase, records: Sequence[Record]) -> None:
-        """Read records back that were acknowledged a moment ago: are reads up to date?
+    async def learn_lag(self, phase: Phase, records: Sequence[Record], since: float) -> None:
+        """Read records back that were acknowledged a moment ago: how long may reads lag?
 
         Looks until enough were seen at once, or one was not: lags differ, and two quick ones prove nothing.
+
+        Args:
+            phase: what was done to them.
+            records: some of them.
+            since: when the request left that did it; how soon it was done then is not known.
         """
-        if self._looks > 0:
-            looked = records[: self._looks]
-            self._looks -= len(looked)
-            found = await self.find(phase, looked)
-            if any(one is not Found.AS_SENT for one in found):
-                self._looks, self._is_fresh = -1, False
-            elif self._looks == 0:
-                self._is_fresh = True
+        looked = records[: self._looks]
+        if not looked or self._clock is None:
+            return
+        self._looks -= len(looked)
+        found = await self.find(phase, looked)
+        if any(one is not Found.AS_SENT for one in found):
+            self._looks = 0  # so the others will never be enough
+            return
+        self._slowest = max(self._slowest, self._clock() - since)
+        self._unseen -= len(found)
+        if self._unseen == 0:
+            self._lag_seconds = min(self._lag_seconds, OUTLASTED * self._slowest)
 
     async def find_after_refusal(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of records it refused, which it may have taken in part or had before.
 
-        Where reads are not known to be up to date, what is absent is looked for again when they must be.
+        What is absent is looked for again when reads must have caught up.
         """
         found = await self.find(phase, records)
-        if self._is_fresh or self._settle is None or Found.ABSENT not in found:
+        if self._pause is None or Found.ABSENT not in found:
             return found
-        await self._settle()
-        return await self.find(phase, records)
+        await self._pause(self._lag_seconds)
+        absent = [record for record, one in zip(records, found, strict=True) if one is Found.ABSENT]
+        again = iter(await self.find(phase, absent))
+        return [next(again) if one is Found.ABSENT else one for one in found]
 
     async def find(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of each record, in order."""
@@ -166,9 +189,9 @@ class Reader:
 
     async def _surely_hanging(self, look: Callable[[], Awaitable[bool | None]]) -> bool | None:
         hanging = await look()
-        if not hanging or self._is_fresh or self._settle is None:
+        if not hanging or self._pause is None:
             return hanging
-        await self._settle()
+        await self._pause(self._lag_seconds)
         return await look()
 
     async def _on_user(self, user_id: str) -> bool | None:
@@ -216,13 +239,14 @@ class Reader:
         """Whether a record is there, whatever it says."""
         if kind is Kind.USER:
             return await self.user_is_there(record["id"])
-        if kind is Kind.LOCATION:
-            place = await self.location(record["user_id"], record["id"])
-            return place if isinstance(place, Found) else Found.AS_SENT
-        held = await self._read(read_resource_call(record["id"]), held_resource)
-        if isinstance(held, Found):
-            return held
-        return Found.AS_SENT if _is_of(kind, record, held) else Found.ABSENT
+        held = (
+            await self.location(record["user_id"], record["id"])
+            if kind is Kind.LOCATION
+            else await self._read(read_resource_call(record["id"]), held_resource)
+        )
+        if isinstance(held, HeldResource) and not _is_of(kind, record, held):
+            return Found.ABSENT
+        return held if isinstance(held, Found) else Found.AS_SENT
 
     def _judge_location(self, phase: Phase, record: Record, held: HeldLocation | Found) -> Found:
         if record["digest"] in (RELEASED, DELETED):

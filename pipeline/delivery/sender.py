@@ -40,7 +40,7 @@ MOST_HINTED = 8
 LOOKED_AT = 16
 """Records of a refused chunk that are read back, spread over it, before it counts as not applied at all."""
 READ_AFTER_FIRST = 5
-"""Acknowledged records that are read at once, to learn whether reads are up to date."""
+"""Acknowledged records of a chunk that are read at once, to learn how long reads may lag."""
 
 Job = Callable[[], Awaitable[None]]
 Held = Sequence[tuple[str, Draft]]
@@ -89,7 +89,14 @@ class Sender:
     def __post_init__(self) -> None:
         self.books = Books(self.ledger, self.durable, self.world, self.guards)
         self._wire = Wire(self.api, self.traffic, self.world, self._over, self.stopping, self.books.fail)
-        self._reader = Reader(self._wire.ask, self.meter_point_keys, self._until_settled, self.digest_of)
+        self._reader = Reader(
+            self._wire.ask,
+            self.meter_point_keys,
+            self.settle_seconds,
+            self.world.monotonic,
+            partial(self.traffic.pause, over=self._over),
+            self.digest_of,
+        )
         self._plan = PlanReader(self.read_plan)
         self._singles = Singles(
             self._wire, self.books, self._reader, self.meter_point_keys, self.settle_seconds
@@ -145,9 +152,6 @@ class Sender:
 
     def _over(self) -> bool:
         return self.books.fatal is not None or self.stopping()
-
-    async def _until_settled(self) -> None:
-        await self.traffic.pause(self.settle_seconds, self._over)
 
     # ------------------------------------------------------------ jobs
     async def _work(self, jobs: AsyncIterator[Job]) -> None:
@@ -283,6 +287,7 @@ class Sender:
         if not MANNERS[shipment.phase].batch or shipment.chunk.n == 1:
             await self._singles.drive(shipment, trace)
             return
+        began = self.world.monotonic()
         try:
             verdict, _ = await self._wire.send(*batch_call(shipment.phase, shipment.records, trace))
         except MeterfeedError:
@@ -290,15 +295,14 @@ class Sender:
             reason = _still_absent(shipment) or "not_reached"
             await self.books.settle(shipment, State.PLANNED, reason=reason, requests=0)
             raise
-        await self._after_batch(shipment, verdict)
+        await self._after_batch(shipment, verdict, began)
 
-    async def _after_batch(self, shipment: Shipment, verdict: Verdict) -> None:
+    async def _after_batch(self, shipment: Shipment, verdict: Verdict, began: float) -> None:
         match verdict.ruling:
             case Ruling.APPLIED:
                 await self.books.settle(shipment, State.ACKNOWLEDGED, verdict)
-                await self._reader.learn_freshness(
-                    shipment.phase, shipment.records.head(READ_AFTER_FIRST).to_dicts()
-                )
+                first = shipment.records.head(READ_AFTER_FIRST).to_dicts()
+                await self._reader.learn_lag(shipment.phase, first, began)
             case Ruling.PARTLY:
                 await self._proven_in_part(shipment, verdict)
             case Ruling.NOT_APPLIED | Ruling.THROTTLED:

@@ -36,10 +36,10 @@ def a_lost_answer_is_retried_blindly(planted: pytest.MonkeyPatch) -> None:
     """A batch without an answer counts as not applied."""
     after = Sender._after_batch
 
-    async def blindly(self: Sender, shipment: Any, verdict: Any) -> None:
+    async def blindly(self: Sender, shipment: Any, verdict: Any, began: float) -> None:
         if verdict.ruling is Ruling.IN_DOUBT:
             verdict = dataclasses.replace(verdict, ruling=Ruling.NOT_APPLIED)
-        await after(self, shipment, verdict)
+        await after(self, shipment, verdict, began)
 
     planted.setattr(Sender, "_after_batch", blindly)
 

@@ -276,7 +276,7 @@ def test_a_resource_in_another_place_than_planned_is_seen(
 def test_a_delivery_that_takes_a_fifth_start_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each start learns what became of two chunks, and sends two more: the fifth only learns, and is through."""
 
-    async def put_off(self: Sender, shipment: Any, verdict: Any) -> None:
+    async def put_off(self: Sender, shipment: Any, verdict: Any, _began: float) -> None:
         await self.books.settle(shipment, State.IN_DOUBT, verdict)
         raise ApiUnavailable("enough for today")
 

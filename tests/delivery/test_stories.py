@@ -239,15 +239,15 @@ SCENES: dict[str, Scene] = {
     "a batch that was lost comes after the refusal of its parts": Scene(
         {Phase.CREATE_USERS: users(29)},
         api(
-            fault("applied-late", at=[4], seconds=45.0),
+            fault("applied-late", at=[4], seconds=55.0),
             fault("rate-limited", at=[5], seconds=1),
-            {"kind": "bad-request", "on": "mutating", "after": 32.0, "until": 44.0},
+            {"kind": "bad-request", "on": "mutating", "after": 32.0, "until": 54.0},
         ),
     ),
     "a batch that was lost comes after a part of it was refused": Scene(
         {Phase.CREATE_USERS: users(29)},
         api(
-            fault("applied-late", at=[4], seconds=45.0),
+            fault("applied-late", at=[4], seconds=55.0),
             fault("subset-then-400", at=[5]),
             fault("bad-request", at=[6]),
         ),

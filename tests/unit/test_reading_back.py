@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from pipeline.delivery.classifier import Reason, Ruling, Verdict
-from pipeline.delivery.readback import LOOKS_FOR_TRUST, DigestOf, Found, Reader
+from pipeline.delivery.readback import LOOKS_FOR_TRUST, OUTLASTED, DigestOf, Found, Reader
 from pipeline.identity import Identity, record_digest
 from pipeline.phases import MANNERS, Phase
 from pipeline.remote import held_digest
@@ -26,20 +26,26 @@ RESOURCE = {
 }
 
 
-def reader(*bodies: Any, settled: list[None] | None = None, digest_of: DigestOf | None = None) -> Reader:
+SETTLE_SECONDS = 30.0
+EACH_TAKES = 0.25
+"""Seconds until a read is answered."""
+
+
+def reader(*bodies: Any, waits: list[float] | None = None, digest_of: DigestOf | None = None) -> Reader:
     """A reader of an API that gives these answers, one after the other; None is a 404."""
-    left = list(bodies)
+    left, now = list(bodies), [100.0]
 
     async def ask(*_: Any) -> Any:
         body = left.pop(0)
+        now[0] += EACH_TAKES
         ruling = Ruling.GONE if body is None else Ruling.ANSWERED
         return Verdict(ruling, Reason.READ), Answer(200, {}, orjson.dumps(body), 0.0)
 
-    async def settle() -> None:
-        assert settled is not None
-        settled.append(None)
+    async def pause(seconds: float) -> None:
+        assert waits is not None
+        waits.append(seconds)
 
-    return Reader(ask, lambda points: [], settle, digest_of)
+    return Reader(ask, lambda points: [], SETTLE_SECONDS, lambda: now[0], pause, digest_of)
 
 
 @pytest.mark.parametrize(
@@ -50,22 +56,53 @@ def test_an_answer_about_another_resource_tells_nothing(told: str, found: Found)
     assert [found] == asyncio.run(reader(held).find(Phase.CREATE_RESOURCES, [RESOURCE]))
 
 
-USERS = [{"id": f"user-{n}", "user_id": f"user-{n}"} for n in range(LOOKS_FOR_TRUST)]
+ENOUGH = [1] * LOOKS_FOR_TRUST
 
 
-@pytest.mark.parametrize(("looks", "waits"), [(LOOKS_FOR_TRUST, 0), (LOOKS_FOR_TRUST - 1, 1)])
-def test_absence_is_believed_at_once_only_after_enough_was_read_at_once(looks: int, waits: int) -> None:
-    settled: list[None] = []
-    answers = [{"userId": user["id"]} for user in USERS[:looks]]
+@pytest.mark.parametrize(
+    ("looks", "unseen", "since", "waited"),
+    [
+        ([], (), 100.0, SETTLE_SECONDS),
+        (ENOUGH, (), 100.0, OUTLASTED * LOOKS_FOR_TRUST * EACH_TAKES),
+        ([5, 5], (), 100.0, OUTLASTED * LOOKS_FOR_TRUST * EACH_TAKES),
+        ([5, 99, 99], (), 100.0, OUTLASTED * LOOKS_FOR_TRUST * EACH_TAKES),
+        (ENOUGH[1:], (), 100.0, SETTLE_SECONDS),
+        (ENOUGH, (LOOKS_FOR_TRUST - 1,), 100.0, SETTLE_SECONDS),
+        ([1, *ENOUGH], (0,), 100.0, SETTLE_SECONDS),
+        (ENOUGH, (), 97.0, SETTLE_SECONDS),  # ten times as long is longer than lags may ever be
+        (ENOUGH, (), 99.9, OUTLASTED * (LOOKS_FOR_TRUST * EACH_TAKES + 0.1)),
+    ],
+    ids=[
+        "none",
+        "enough",
+        "in two",
+        "more",
+        "too few",
+        "last unseen",
+        "first unseen",
+        "slow",
+        "since it left",
+    ],
+)
+def test_absence_is_believed_after_ten_times_what_ten_reads_took_or_the_settle_time(
+    looks: list[int], unseen: tuple[int, ...], since: float, waited: float
+) -> None:
+    waits: list[float] = []
+    users = [{"id": f"user-{n}", "user_id": f"user-{n}"} for n in range(300)]
+    answers = [None if n in unseen else {"userId": user["id"]} for n, user in enumerate(users)]
+    read = min(sum(looks), LOOKS_FOR_TRUST)
+    if 0 in unseen:
+        read = 1  # nobody looks any more
 
     async def story() -> list[Found]:
-        one = reader(*answers, None, None, settled=settled)
-        for user in USERS[:looks]:
-            await one.learn_freshness(Phase.CREATE_USERS, [user])
-        return await one.find_after_refusal(Phase.CREATE_USERS, USERS[:1])
+        one, start = reader(*answers[:read], None, None, waits=waits), 0
+        for look in looks:
+            await one.learn_lag(Phase.CREATE_USERS, users[start : start + look], since)
+            start += look
+        return await one.find_after_refusal(Phase.CREATE_USERS, users[-1:])
 
     assert [Found.ABSENT] == asyncio.run(story())
-    assert waits == len(settled)
+    assert [pytest.approx(waited)] == waits
 
 
 # ------------------------------------------------------------------ the spool is lost
