@@ -9,13 +9,13 @@ customers who have none.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 
 from pipeline.ending import summary_of
-from pipeline.holdings import KEY
+from pipeline.holdings import KEY, still_marked
 from pipeline.job import fingerprint
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket, user_key
@@ -164,14 +164,12 @@ def _believe(session: Session) -> tuple[dict[str, int], list[str]]:
     """
     ledger = session.ledger
     counts = dict.fromkeys((kind.value for kind in Kind), 0)
-    for kind, number, page in _aside(ledger):
-        ledger.store_holdings(kind.value, number, page.sort(KEY) if page.height else page)
+    for kind, number, page in _pages(ledger, aside):
+        if page.height:
+            page = still_marked(page, ledger.holdings(kind.value, range(number, number + 1))).sort(KEY)
+        ledger.store_holdings(kind.value, number, page)
         counts[kind.value] += page.height
-    for number in range(BUCKETS):
-        for name in map(evidence_page, Kind):
-            missing = ledger.holdings(name, range(number, number + 1))
-            if missing is not None and missing.height:
-                ledger.store_holdings(name, number, missing.clear())
+    _empty(ledger, evidence_page)
     _forget(ledger)
     newest = ledger.runs(limit=1, brief=True)
     ledger.remember({ADOPTED: str(newest[0].run_seq if newest else 0)})
@@ -179,15 +177,19 @@ def _believe(session: Session) -> tuple[dict[str, int], list[str]]:
 
 
 def _forget(ledger: LedgerBook) -> None:
-    for kind, number, page in _aside(ledger):
-        if page.height:
-            ledger.store_holdings(aside(kind), number, page.clear())
+    _empty(ledger, aside)
     ledger.remember({ADOPTING: ""})
 
 
-def _aside(ledger: LedgerBook) -> Iterator[tuple[Kind, int, pl.DataFrame]]:
+def _empty(ledger: LedgerBook, name: Callable[[Kind], str]) -> None:
+    for kind, number, page in _pages(ledger, name):
+        if page.height:
+            ledger.store_holdings(name(kind), number, page.clear())
+
+
+def _pages(ledger: LedgerBook, name: Callable[[Kind], str]) -> Iterator[tuple[Kind, int, pl.DataFrame]]:
     """Every page there could be; one that is not there is empty."""
     for kind in Kind:
         for number in range(BUCKETS):
-            page = ledger.holdings(aside(kind), range(number, number + 1))
+            page = ledger.holdings(name(kind), range(number, number + 1))
             yield kind, number, pl.DataFrame() if page is None else page

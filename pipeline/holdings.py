@@ -36,6 +36,15 @@ DELETED = "deleted"
 """Digest of a record that is known to be gone."""
 
 
+Fold = Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]
+"""Maps what is held, and records in the same buckets, to what is held after."""
+
+
+def is_protected(digest: pl.Expr) -> pl.Expr:
+    """Whether a digest is that of a protected location, however it came about."""
+    return digest.str.contains(PROTECTED, literal=True)
+
+
 def merge(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
     """What is held after `records` were acknowledged, the later of two changes to one record winning."""
     fresh = records.select(HOLDING_COLUMNS)
@@ -51,15 +60,26 @@ def merge(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
 def _released(changes: pl.DataFrame) -> pl.DataFrame:
     """Changes, sorted by their records, in which a protected location that gives up a meter point stays protected."""
     digest = pl.col("digest")
-    was_protected = digest.shift(1).over(KEY).str.contains(PROTECTED, literal=True)
+    was_protected = is_protected(digest.shift(1).over(KEY))
     kept = pl.when((digest == RELEASED) & was_protected).then(pl.lit(PROTECTED + RELEASED)).otherwise(digest)
     return changes.with_columns(kept.alias("digest"))
 
 
 def untold() -> pl.Expr:
     """The digest of a record of which nobody can tell what it says, but that its address is protected."""
-    is_protected = pl.col("digest").str.contains(PROTECTED, literal=True)
-    return pl.when(is_protected).then(pl.lit(PROTECTED + UNTOLD)).otherwise(pl.lit(UNTOLD)).alias("digest")
+    marked = pl.when(is_protected(pl.col("digest"))).then(pl.lit(PROTECTED + UNTOLD))
+    return marked.otherwise(pl.lit(UNTOLD)).alias("digest")
+
+
+def still_marked(found: pl.DataFrame, held: pl.DataFrame | None) -> pl.DataFrame:
+    """What was read back of some buckets, its locations as protected as they were held: the API knows of no flag."""
+    if held is None:
+        return found
+    marked = held.filter(is_protected(pl.col("digest"))).select(KEY)
+    numbered = found.with_row_index("place")
+    is_marked = pl.col("place").is_in(numbered.join(marked, on=KEY, how="semi")["place"].implode())
+    digest = pl.when(is_marked).then(pl.lit(PROTECTED) + pl.col("digest")).otherwise("digest")
+    return numbered.with_columns(digest.alias("digest")).drop("place")
 
 
 def doubt(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
@@ -73,12 +93,12 @@ def doubt(held: pl.DataFrame | None, records: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-MERGES: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {
+MERGES: dict[str, tuple[str, Fold]] = {
     phase.value: (manner.kind.value, merge) for phase, manner in MANNERS.items()
 }
 """How the ledger folds acknowledged chunks of each phase into its pages."""
 
-DOUBTS: dict[str, tuple[str, Callable[[pl.DataFrame | None, pl.DataFrame], pl.DataFrame]]] = {
+DOUBTS: dict[str, tuple[str, Fold]] = {
     phase.value: (MANNERS[phase].kind.value, doubt) for phase in Phase if phase in CHANGING
 }
 """How the ledger folds chunks of a phase into its pages that were begun and did not end well."""

@@ -9,7 +9,7 @@ asked for it: it was overtaken when anything has changed that location since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -53,20 +53,17 @@ async def refuse_what_is_held(session: Session, run: RunRow, plan: Plan, shelf: 
         spool = shelf.spool()
     except StorageError:
         return  # who sends it says so
-    count = await session.durable(_count_held, session.ledger, run, plan, spool)
-    if count:
-        raise GuardError(
-            f"The plan of {run.run_id} is stale: {count} of the records it has yet to create are held by now.",
-            guard="stale",
-            cure=load_again(run),
-        )
-    count = await session.durable(_count_named, session.ledger, run, plan, spool)
-    if count:
-        raise GuardError(
-            f"The plan of {run.run_id} is stale: {count} of the records it has yet to remove were named since.",
-            guard="stale",
-            cure=load_again(run),
-        )
+    for phases, overtaken, told in (
+        (CREATES, _held, "create are held by now"),
+        (DELETES, _named_since, "remove were named since"),
+    ):
+        count = await session.durable(_count, session.ledger, run, plan, spool, phases, overtaken)
+        if count:
+            raise GuardError(
+                f"The plan of {run.run_id} is stale: {count} of the records it has yet to {told}.",
+                guard="stale",
+                cure=load_again(run),
+            )
 
 
 async def refuse_before_its_turn(session: Session, run: RunRow) -> None:
@@ -148,12 +145,26 @@ def _moved(session: Session, run: RunRow) -> pl.DataFrame:
     return nothing
 
 
-# ------------------------------------------------------------------ creates
-def _count_held(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool) -> int:
-    """Records to be created that are held; those the run itself has created are not to be created any more."""
+# ------------------------------------------------------------------ creates and removals
+Overtaken = Callable[[LedgerBook, RunRow, Plan, RowSpool, Kind, Phase], Iterator[pl.DataFrame]]
+"""The keys of a phase that something newer has spoken for, partition by partition."""
+
+AS_PLANNED: Final = (pl.col("row") == pl.col("row_right")) & (pl.col("scope") == pl.col("scope_right"))
+"""Whether what is held came from the row that the plan speaks of."""
+
+
+def _count(
+    ledger: LedgerBook,
+    run: RunRow,
+    plan: Plan,
+    spool: RowSpool,
+    phases: Mapping[Kind, Phase],
+    overtaken: Overtaken,
+) -> int:
+    """Records of some phases that were overtaken; those the run itself has sent need not be sent any more."""
     return sum(
-        _not_answered(ledger, run, phase, list(_held(ledger, run, plan, spool, kind, phase)))
-        for kind, phase in CREATES.items()
+        _not_answered(ledger, run, phase, list(overtaken(ledger, run, plan, spool, kind, phase)))
+        for kind, phase in phases.items()
         if plan.phase_sizes.get(phase)
     )
 
@@ -172,8 +183,7 @@ def _held(
         both = planned.select(*KEY, "row", "scope").join(held.select(*KEY, "row", "scope"), on=KEY)
         if run.state == SENDING:
             # What the run has created itself is held just as it was planned: not worth a look at every chunk.
-            is_own = (pl.col("row") == pl.col("row_right")) & (pl.col("scope") == pl.col("scope_right"))
-            both = both.filter(~is_own)
+            both = both.filter(~AS_PLANNED)
         if both.height:
             yield both.select(KEY)
 
@@ -188,20 +198,10 @@ def _not_answered(ledger: LedgerBook, run: RunRow, phase: Phase, held: list[pl.D
     return left.height
 
 
-# ------------------------------------------------------------------ removals
-def _count_named(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool) -> int:
-    """Records to be removed that are held and not missing any more, or held by another row than they were."""
-    return sum(
-        _not_answered(ledger, run, phase, list(_named_since(ledger, plan, spool, kind, phase)))
-        for kind, phase in DELETES.items()
-        if plan.phase_sizes.get(phase)
-    )
-
-
 def _named_since(
-    ledger: LedgerBook, plan: Plan, spool: RowSpool, kind: Kind, phase: Phase
+    ledger: LedgerBook, _run: RunRow, plan: Plan, spool: RowSpool, kind: Kind, phase: Phase
 ) -> Iterator[pl.DataFrame]:
-    """The keys of planned removals that an export spoke for after the plan, partition by partition."""
+    """The keys of planned removals that are held and not missing any more, or held by another row than they were."""
     for partition in range(plan.partitions):
         buckets = buckets_of(partition, plan.partitions)
         planned, held = read_phase(spool, phase, partition), ledger.holdings(kind.value, buckets)
@@ -209,9 +209,8 @@ def _named_since(
             continue
         there = planned.select(*KEY, "row", "scope").join(held.select(*KEY, "row", "scope"), on=KEY)
         missing = ledger.holdings(evidence_page(kind), buckets)
-        is_same = (pl.col("row") == pl.col("row_right")) & (pl.col("scope") == pl.col("scope_right"))
         # Whoever is to be removed was missed before the plan was made, and is until somebody names it.
-        still = there.filter(is_same)
+        still = there.filter(AS_PLANNED)
         still = still.clear() if missing is None else still.join(missing, on=KEY, how="semi")
         named = there.join(still, on=KEY, how="anti")
         if named.height:

@@ -137,16 +137,19 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What the ledger remembers of records that are, or were, missing; None where nothing is."""
+    """What the ledger remembers of records that are not there: missing, removed or refused; None where nothing is."""
 
     evidence: Mapping[Kind, pl.DataFrame | None]
     tombstones: Mapping[Kind, pl.DataFrame | None]
+    refused: pl.DataFrame | None
+    """Protected locations that were not created."""
 
     @classmethod
-    def of(cls, holdings: Holdings) -> _Memory:
+    def of(cls, holdings: Holdings, refused: pl.DataFrame | None) -> _Memory:
         return cls(
             {kind: holdings(evidence_page(kind), WHOLE) for kind in Kind},
             {kind: holdings(tombstone_page(kind), WHOLE) for kind in Kind},
+            refused,
         )
 
     def evidence_in(self, buckets: range) -> dict[Kind, pl.DataFrame | None]:
@@ -163,6 +166,7 @@ def make_plan(
     world: World,
     over: Callable[[], bool] = lambda: False,
     absence: Absence | None = None,
+    refused: pl.DataFrame | None = None,
     rows_each: int = FOLD_ROWS,
 ) -> Plan:
     """Fold and compare every partition; the plan's records are in the spool when this returns.
@@ -171,6 +175,7 @@ def make_plan(
 
     Args:
         absence: what it means that a full export of this run does not name something; None where nothing is held.
+        refused: `KEY` of protected locations that were not created (`protection.never_created`).
         rows_each: folded and compared at a time, about.
     """
     spool, draft, profiles = judged.spool, _Draft(), judged.profiles
@@ -179,7 +184,7 @@ def make_plan(
     folding = Folding(identity, policy, [profile.name for profile in profiles])
     full = [profile.name for profile in profiles if profile.export.kind == "full"]
     deltas = {number for number, profile in enumerate(profiles) if profile.export.kind == "delta"}
-    memory = _Memory.of(holdings)
+    memory = _Memory.of(holdings, refused)
     shared_by = min(profile.coordinates.shared_by for profile in profiles)
     alike = Resemblance(spool, shared_by=shared_by, test_areas=judged.test_areas)
     held: dict[Kind, pl.DataFrame | None] = {}
@@ -255,7 +260,12 @@ def _plan_piece(
         held = whole if whole is None else piece.only(whole)
         if kind is Kind.LOCATION:
             records = still_protected(
-                records, held, judged.corrections, identity, unplaced=bool(judged.unplaced)
+                records,
+                held,
+                judged.corrections,
+                identity,
+                unplaced=bool(judged.unplaced),
+                refused=memory.refused,
             )
         compared = compare(kind, records, held, full)
         if held is not None and full:

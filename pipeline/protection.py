@@ -20,11 +20,13 @@ from typing import Final
 import polars as pl
 
 from pipeline.conflicts import COORDINATE_TOLERANCE
-from pipeline.holdings import KEY, PROTECTED
+from pipeline.holdings import KEY, PROTECTED, is_protected
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import RowShape, to_spool
-from pipeline.ports import RowSpool
+from pipeline.phases import Phase
+from pipeline.ports import Ledger, RowSpool
 from pipeline.row_token import SOURCE_SIZE
+from schemas.ledger import State
 from schemas.outcomes import Kind
 from schemas.profile import VEHICLE
 
@@ -126,22 +128,27 @@ def still_protected(
     identity: Identity,
     *,
     unplaced: bool = False,
+    refused: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Records of locations as they may be sent where the flag may stand in a row that does not speak.
 
     A correction holds some of the rows of a location, and the flag may stand in another; a row that cannot be read, or
-    names no customer, may be the flagged one of any. So a location that is held as protected stays so until exports
-    that speak for all of it say otherwise.
+    names no customer, may be the flagged one of any. So a location that is held as protected, or was to be and never
+    came about, stays so until exports that speak for all of it say otherwise.
 
     Args:
         locations: in `RECORD_SCHEMA`.
         held: what is held of these customers.
         corrections: sources of the run that are corrections.
         unplaced: the run has rows that may be of any location.
+        refused: `KEY` of protected locations that were not created (`never_created`).
     """
-    if held is None or not (corrections or unplaced) or locations.is_empty():
+    if not (corrections or unplaced) or locations.is_empty():
         return locations
-    known = held.filter(pl.col("digest").str.contains(PROTECTED, literal=True)).select(KEY)
+    known = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String)) if refused is None else refused
+    if held is not None:
+        marked = held.filter(is_protected(pl.col("digest"))).select(KEY)
+        known = pl.concat([known.join(held, on=KEY, how="anti"), marked])
     is_open = ~pl.col("digest").str.starts_with(PROTECTED)
     is_part = pl.lit(unplaced) | (pl.col("row") // SOURCE_SIZE).is_in(sorted(corrections))
     told = locations.filter(is_open & is_part).join(known, on=KEY, how="semi", maintain_order="left")
@@ -150,6 +157,16 @@ def still_protected(
     told = told.with_columns(pl.col("body").str.replace(_COORDINATES, ""))
     told = told.with_columns((pl.lit(PROTECTED) + record_digest(identity, Kind.LOCATION)).alias("digest"))
     return locations.update(told.select(*KEY, "body", "digest"), on=KEY, maintain_order="left")
+
+
+def never_created(ledger: Ledger) -> pl.DataFrame:
+    """`KEY` of protected locations that a run was to create and did not, for whatever reason."""
+    chunks = ledger.chunks(
+        states=[state for state in State if state not in (State.ACKNOWLEDGED, State.SPLIT)],
+        phase=Phase.CREATE_LOCATIONS.value,
+    )
+    found = [chunk.manifest.filter(is_protected(pl.col("digest"))).select(KEY) for chunk in chunks]
+    return pl.concat(found).unique() if found else pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
 
 
 def _covered(theirs: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:

@@ -319,14 +319,17 @@ def drift(believed: pl.DataFrame | None, found: pl.DataFrame) -> Drift:
 
 
 def _without_let_go(differs: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-    """Without those of which the ledger knows what they may hold, and no more.
+    """Without those of which the ledger knows the meter points alone.
 
-    Locations that gave up a meter point or kept some, and whatever a change was begun of and came to nothing.
+    A location that kept some holds all of them. One that gave one up, and whatever a change was begun of and came to
+    nothing, may hold fewer, and no other.
     """
     said = pl.col("digest").str.strip_prefix(PROTECTED)
-    is_loose = said.is_in([RELEASED, UNTOLD]) | said.str.starts_with(JOINED)
-    if not differs.select(is_loose.any()).item():
+    is_joined, is_loose = said.str.starts_with(JOINED), said.is_in([RELEASED, UNTOLD])
+    if not differs.select((is_joined | is_loose).any()).item():
         return differs
     there = found.select(*KEY, pl.col("meter_point_keys").alias("there"))
-    as_told = is_loose & (pl.col("there").list.set_difference("meter_point_keys").list.len() == 0)
+    no_other = pl.col("there").list.set_difference("meter_point_keys").list.len() == 0
+    no_fewer = pl.col("meter_point_keys").list.set_difference("there").list.len() == 0
+    as_told = no_other & (is_loose | (is_joined & no_fewer))
     return differs.join(there, on=KEY, how="left", maintain_order="left").filter(~as_told).drop("there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -60,7 +61,7 @@ def _first_read(ledger: LedgerBook, hashes: list[str], now: float) -> float:
 
 
 # ------------------------------------------------------------------ before and after sending
-async def note_absence(session: Session, plan: Plan, shelf: RunShelf) -> None:
+async def note_absence(session: Session, run: RunRow, plan: Plan, shelf: RunShelf) -> None:
     """Write down what the run's full exports do not name, and forget what is named again.
 
     Only a run that got past its guards comes here: what a broken export does not name is not missing. May be done
@@ -68,16 +69,20 @@ async def note_absence(session: Session, plan: Plan, shelf: RunShelf) -> None:
     """
     spool = _spool(shelf)
     if spool is not None:
-        await session.durable(_note_absence, session.ledger, plan, spool)
+        now = session.ports.world.now()
+        await session.durable(_note_absence, session.ledger, run, plan, spool, now)
 
 
-def _note_absence(ledger: LedgerBook, plan: Plan, spool: RowSpool) -> None:
+def _note_absence(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool, now: float) -> None:
     facts = plan.facts.get("vanished") or {
         "absence": {"export": "", "read_at": 0.0},
         "full": [],
         "blind_rows": 0,
     }
     absence = Absence(**facts["absence"])
+    if any(newest.run_seq > run.run_seq for newest in ledger.runs(limit=1, brief=True)):
+        # Somebody spoke since, and what was not missing then leaves no trace of being named: it is missing from now on.
+        absence = replace(absence, read_at=max(now, absence.read_at))
     speaking = [] if facts["blind_rows"] else facts["full"]
     for kind in Kind:
         page = evidence_page(kind)

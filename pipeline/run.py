@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import polars as pl
+
 from pipeline.account import of_settled
 from pipeline.ending import (
     after,
@@ -37,6 +39,7 @@ from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import Notice, RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
+from pipeline.protection import never_created
 from pipeline.removing import (
     absence_of,
     note_absence,
@@ -275,6 +278,7 @@ async def _plan(
             world=ports.world,
             over=ports.stopping,
             absence=await absence_of(session, opened, asked=order.delete_vanished),
+            refused=await _never_created(session, judged),
         )
         session.raise_if_stopping()
         judged.spool.finish({"plan": made.digest})
@@ -283,6 +287,13 @@ async def _plan(
     limits = tightest([profile.guards for _, profile in opened])
     checks += plan_guards(made, limits, history=history, rows=checks)
     return judged, made, checks
+
+
+async def _never_created(session: Session, judged: Judged) -> pl.DataFrame | None:
+    """Protected locations that are not held, where rows may speak for part of one alone."""
+    if not (judged.corrections or judged.unplaced):
+        return None
+    return await session.durable(never_created, session.ledger)
 
 
 def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardCheck]:
@@ -413,7 +424,7 @@ async def _delivered(
     if trouble is None:
         if approved:
             await session.approve(run, made.digest)
-        await note_absence(session, made, shelf)
+        await note_absence(session, run, made, shelf)
         with session.stage("send"):
             trouble = await send_plan(session, run, made, shelf)
         with session.stage("remember"):

@@ -67,7 +67,7 @@ OUTCOME_MEANING = {
     Outcome.NOT_SENT: "The run stopped before their turn.",
 }
 OUTCOME_CURE = {
-    Outcome.REJECTED: "Mend the row named here in the export, or in the rejected file, and load it again.",
+    Outcome.REJECTED: "Mend the row named here in the export, and load it again.",
     Outcome.BLOCKED: "Settle their user, their location or the former holder of their meter point first; "
     "`meterfeed resume` then sends them by itself.",
     Outcome.IN_DOUBT: "Run `meterfeed resume`: it reads back before it sends anything again.",

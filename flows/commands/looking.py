@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -135,26 +136,16 @@ def _explained(what: str, settings: Settings) -> Summary:
 
 def _told_again(document: Mapping[str, Any], artifacts: Artifacts) -> Summary:
     """The figures of a run under the ending of this command: the pages were built."""
-    own = (
-        "command",
-        "exit_code",
-        "verdict",
-        "artifacts",
-        "error",
-        "run_id",
-        "environment",
-        "summary_version",
-        "folder",
-    )
-    figures = {name: value for name, value in document.items() if name not in own}
-    return Summary(
-        run_id=document["run_id"],
+    told = Summary.from_json({name: value for name, value in document.items() if name != "folder"})
+    ended = {name: document[name] for name in ("command", "exit_code", "verdict")}
+    return replace(
+        told,
         command="report",
-        environment=document.get("environment", ""),
         exit_code=Exit.OK,
-        verdict=f"Of that run: {document['verdict']}",
+        verdict=f"Of that run: {told.verdict}",
         artifacts=artifacts,
-        extra={**figures, "run": {name: document[name] for name in ("command", "exit_code", "verdict")}},
+        error=None,
+        extra={**told.extra, "run": ended},
     )
 
 

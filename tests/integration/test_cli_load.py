@@ -97,6 +97,20 @@ def test_runs_lists_and_report_builds_again(meterfeed, api, export, tmp_path):
     assert page.read_bytes() == before
 
 
+def test_a_report_that_is_built_again_is_told_with_the_whole_account(meterfeed, api, export):
+    with Path(export).open("a", encoding="utf-8") as file:
+        file.write("K1;A1\n")
+    done = meterfeed("sync", export, "--profile", PROFILE, **settings_for(api))
+    again = meterfeed("report")
+
+    def account(text: str) -> list[str]:
+        lines = text.splitlines()
+        return lines[next(n for n, line in enumerate(lines) if "rows read" in line) : lines.index("")]
+
+    assert account(done.out) == account(again.out)
+    assert "too_few_fields" in again.out
+
+
 def test_a_wrong_secret_is_exit_13_after_one_attempt(meterfeed, api, export, tmp_path):
     settings = {**settings_for(api), "client_secret": "canary-secret"}
     ended = meterfeed("sync", export, "--profile", PROFILE, "--json", **settings)

@@ -11,14 +11,15 @@ import sqlalchemy as sa
 from connectors.ledger import tables as t
 from sandbox.semantics import Semantics
 from sandbox.server import Sandbox
+from tests.faults import held_up
 from tests.integration.conftest import settings_for
 from tests.integration.test_cli_settle import location_of, mutating, portfolio, row, write
 from tests.integration.test_vanished import by_hand
 
 __all__ = ["write"]
 
-WAITS = {"fault": [{"kind": "rate-limited", "on": "mutating", "seconds": 100_000}]}
-NO_LOCATIONS = {"fault": [{"kind": "rate-limited", "on": "POST /users/locations/batch", "seconds": 100_000}]}
+WAITS = {"fault": [held_up("mutating")]}
+NO_LOCATIONS = {"fault": [held_up("POST /users/locations/batch")]}
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from pipeline.identity import Identity
 from sandbox.server import Sandbox
-from tests.integration.conftest import settings_for
+from tests.integration.conftest import ID_KEY, settings_for
 from tests.integration.test_cli_explain import mend
 from tests.integration.test_cli_load import assert_equations_hold
 from tests.integration.test_cli_settle import gsrn, location_of
@@ -145,6 +147,46 @@ def test_a_correction_does_not_say_where_a_protected_home_is(
     held = location_of(api, 2)
     assert sorted([gsrn(1), gsrn(2)]) == sorted(held["meterPointIds"])
     assert not held.get("coordinates")
+
+
+def mended_without_the_flag(first: dict[str, Any], arguments: list[str]) -> list[str]:
+    """The correction of a run, which holds the row without the flag alone, mended; the arguments that load it."""
+    target = Path(arguments[0]).with_name("correction.csv")
+    mended = mend(
+        first["artifacts"]["correction"],
+        target,
+        lambda cells: [gsrn(2) if cell.lstrip("'") == "123" else cell for cell in cells],
+    )
+    return [str(mended), *arguments[1:]]
+
+
+FLAGGED_ELSEWHERE = [row(1, 1, 1, flag="Ja"), row(1, 1, 2).replace(gsrn(2), "123"), *others()]
+
+
+def test_an_adopt_does_not_forget_which_homes_are_protected(meterfeed: Any, api: Sandbox, write: Any) -> None:
+    arguments = write("a.csv", FLAGGED_ELSEWHERE)
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert 0 == meterfeed("adopt", *arguments[1:], "--json").code
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
+    held = location_of(api, 2)
+    assert (sorted([gsrn(1), gsrn(2)]), None) == (sorted(held["meterPointIds"]), held.get("coordinates"))
+
+
+def test_a_protected_home_that_was_refused_is_still_one_when_its_correction_comes(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    arguments = write("a.csv", FLAGGED_ELSEWHERE)
+    refused = pl.select(Identity(ID_KEY).location_id(pl.lit("K0001"), pl.lit("A0001"))).item()
+    api.set_faults({"rules": {"reject_ids": [refused]}})
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert 1 == first["records"]["location"]["rejected"]
+    api.set_faults("none")
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["created"])
+    assert not location_of(api, 2).get("coordinates")
+    assert 0 == meterfeed("sync", *write("b.csv", [row(1, 1, 2), *others()]), "--json").code
+    assert location_of(api, 2)["coordinates"], "an export that holds all of it says so"
 
 
 def test_a_flag_that_comes_with_a_correction_takes_the_coordinates_back(

@@ -36,6 +36,7 @@ resource = "EnhetID"
 resource_type = "Type"
 [values.resource_type]
 "Varmepumpe" = "HVAC"
+"Bereder" = "HotWaterTank"
 "Elbil" = "Vehicle"
 """
 
@@ -259,6 +260,26 @@ def test_who_is_named_in_between_by_another_profile_is_not_missing(company: Comp
     clock.go_on(24)
     plan = company.run("plan", *company.export([*portfolio(39), row(100, 100, 100)]))
     assert {"missing": 1, "due": 0, "waiting": {"seen_once": 1}} == plan["vanished"]["kinds"]["user"]
+
+
+def test_who_is_named_before_an_older_plan_is_carried_out_is_missing_since_then_at_most(
+    company: Company, clock: Clock
+) -> None:
+    """The plan did not name them, another profile did, and only then the plan was applied."""
+    company.run("sync", *company.export(portfolio(40)))
+    clock.go_on(hours=24)
+    older = company.run("plan", *company.export(portfolio(39)))
+    clock.go_on(hours=1)
+    company.run("sync", *company.export(portfolio(1, start=39), kind="delta", profile="q"))
+    clock.go_on(hours=6)
+    assert 0 == company.run("apply", older["run_id"])["exit_code"]
+    clock.go_on(hours=17)
+    turned = [*portfolio(39)[20:], *portfolio(20)]
+    newer = company.run("plan", *company.export(turned), "--delete-vanished")
+    assert 0 == newer["vanished"]["kinds"]["user"]["due"]
+    clock.go_on(hours=4)
+    newer = company.run("plan", *company.export(portfolio(39)[::-1]), "--delete-vanished")
+    assert 1 == newer["vanished"]["kinds"]["user"]["due"], "nobody has named them since"
 
 
 def test_what_was_missing_before_an_adopt_is_missing_since_then(company: Company, clock: Clock) -> None:

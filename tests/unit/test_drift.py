@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.holdings import JOINED
+from pipeline.holdings import JOINED, RELEASED, UNTOLD
 from pipeline.remote import drift
 
 
@@ -37,8 +37,14 @@ def test_missing_different_and_unexpected_are_told_apart() -> None:
 
 
 def test_of_a_location_that_kept_meter_points_only_what_it_may_have_is_known() -> None:
-    keys = pl.Series("meter_point_keys", [[1, 2], [1, 2]], pl.List(pl.UInt64))
-    believed = page(("a", f"{JOINED}1"), ("b", f"{JOINED}1")).with_columns(keys)
-    there = pl.Series("meter_point_keys", [[1, 2], [1, 3]], pl.List(pl.UInt64))
-    found = drift(believed, page(("a", "2"), ("b", "2")).with_columns(there))
-    assert ["b"] == found.different["id"].to_list()
+    keys = pl.Series("meter_point_keys", [[1, 2]] * 4, pl.List(pl.UInt64))
+    there = pl.Series("meter_point_keys", [[2, 1], [1, 2, 3], [1], []], pl.List(pl.UInt64))
+    held = page(*((own, "2") for own in "abcd")).with_columns(there)
+
+    def different(said: str) -> list[str]:
+        return (
+            drift(page(*((own, said) for own in "abcd")).with_columns(keys), held).different["id"].to_list()
+        )
+
+    assert ["b", "c", "d"] == different(f"{JOINED}1")
+    assert ["b"] == different(RELEASED) == different(UNTOLD), "it may hold fewer"
