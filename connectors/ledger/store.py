@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -148,6 +148,18 @@ def _own(path: Path) -> None:
         ) from error
 
 
+_READING: Final = ("query_only = ON", "wal_autocheckpoint = 0")
+_WRITING: Final = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "secure_delete = ON",
+    "mmap_size = 0",
+    "temp_store = MEMORY",
+    "cache_size = -20000",
+)
+
+
 def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
     """Connections to a ledger's database, set up the way a ledger wants them.
 
@@ -167,21 +179,9 @@ def engine_for(url: str, *, read_only: bool = False) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN IMMEDIATE ourselves: a deferred one fails late
-        cursor = connection.cursor()
-        if read_only:
-            cursor.execute("PRAGMA query_only = ON")
-            cursor.execute("PRAGMA wal_autocheckpoint = 0")
-            return
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "mmap_size = 0",
-            "temp_store = MEMORY",
-            "cache_size = -20000",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
+        with closing(connection.cursor()) as cursor:  # or a failure leaves its statement, and the file, open
+            for pragma in _READING if read_only else _WRITING:
+                cursor.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

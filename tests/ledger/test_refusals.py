@@ -5,7 +5,9 @@ Whoever reads it has a run that stands still, and does what the cure says; so a 
 
 from __future__ import annotations
 
+import gc
 import os
+import resource
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -442,3 +444,22 @@ def test_trouble_of_the_database_is_told_by_its_first_sentence_alone(sentence, l
     with pytest.raises(MeterfeedError) as refused, storage_trouble():
         raise sa.exc.DBAPIError("INSERT", {"id": "kanari"}, cause, connection_invalidated=lost)
     assert expected == f"{type(refused.value).__name__}: {refused.value}"
+
+
+def test_a_database_that_cannot_be_opened_is_not_held_open(tmp_path: Path) -> None:
+    """Not until somebody collects garbage either: a service tries again and again."""
+    place, (soft, hard) = tmp_path / "ledger.sqlite", resource.getrlimit(resource.RLIMIT_FSIZE)
+    gc.disable()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as on a full disk: the first page is not written
+    try:
+        with (
+            pytest.raises(StorageError) as told,
+            open_ledger(f"sqlite:///{place}", identity=IDENTITY, now=1.0),
+        ):
+            pytest.fail("it was opened")
+        assert told.traceback, "it keeps what the frames hold"
+        held = [os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        gc.enable()
+    assert str(place) not in held
