@@ -101,7 +101,7 @@ class Reader:
     ) -> None:
         self._ask = ask
         self._keys = meter_point_keys
-        self._lag_seconds = settle_seconds
+        self._settle_seconds = self._lag_seconds = settle_seconds
         self._clock = clock
         self._pause = pause
         self._digest_of = digest_of
@@ -124,7 +124,7 @@ class Reader:
         self._looks -= len(looked)
         found = await self.find(phase, looked)
         if any(one is not Found.AS_SENT for one in found):
-            self._looks = 0  # so the others will never be enough
+            self._reads_lag()
             return
         self._slowest = max(self._slowest, self._clock() - since)
         self._unseen -= len(found)
@@ -134,15 +134,25 @@ class Reader:
     async def find_after_refusal(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of records it refused, which it may have taken in part or had before.
 
-        What is absent is looked for again when reads must have caught up.
+        What is absent is looked for again when reads must have caught up. Where some of it came only then, they lag
+        longer than was measured: the others are given the settle time, here and from now on.
         """
         found = await self.find(phase, records)
-        if self._pause is None or Found.ABSENT not in found:
-            return found
-        await self._pause(self._lag_seconds)
-        absent = [record for record, one in zip(records, found, strict=True) if one is Found.ABSENT]
-        again = iter(await self.find(phase, absent))
-        return [next(again) if one is Found.ABSENT else one for one in found]
+        waited = -1.0
+        while self._pause is not None and Found.ABSENT in found and waited < self._lag_seconds:
+            waited = self._lag_seconds
+            await self._pause(waited)
+            absent = [record for record, one in zip(records, found, strict=True) if one is Found.ABSENT]
+            looked = await self.find(phase, absent)
+            if any(one not in (Found.ABSENT, Found.UNKNOWN) for one in looked):
+                self._reads_lag()
+            again = iter(looked)
+            found = [next(again) if one is Found.ABSENT else one for one in found]
+        return found
+
+    def _reads_lag(self) -> None:
+        """What was measured is void, and nothing is measured any more: lags differ, and this one was seen."""
+        self._lag_seconds, self._looks, self._unseen = self._settle_seconds, 0, -1
 
     async def find(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of each record, in order."""
@@ -192,7 +202,10 @@ class Reader:
         if not hanging or self._pause is None:
             return hanging
         await self._pause(self._lag_seconds)
-        return await look()
+        hanging = await look()
+        if hanging is False:
+            self._reads_lag()
+        return hanging
 
     async def _on_user(self, user_id: str) -> bool | None:
         lists = await asyncio.gather(

@@ -31,7 +31,12 @@ EACH_TAKES = 0.25
 """Seconds until a read is answered."""
 
 
-def reader(*bodies: Any, waits: list[float] | None = None, digest_of: DigestOf | None = None) -> Reader:
+def reader(
+    *bodies: Any,
+    waits: list[float] | None = None,
+    digest_of: DigestOf | None = None,
+    settle: float = SETTLE_SECONDS,
+) -> Reader:
     """A reader of an API that gives these answers, one after the other; None is a 404."""
     left, now = list(bodies), [100.0]
 
@@ -45,7 +50,7 @@ def reader(*bodies: Any, waits: list[float] | None = None, digest_of: DigestOf |
         assert waits is not None
         waits.append(seconds)
 
-    return Reader(ask, lambda points: [], SETTLE_SECONDS, lambda: now[0], pause, digest_of)
+    return Reader(ask, lambda points: [], settle, lambda: now[0], pause, digest_of)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,50 @@ def test_absence_is_believed_after_ten_times_what_ten_reads_took_or_the_settle_t
 
     assert [Found.ABSENT] == asyncio.run(story())
     assert [pytest.approx(waited)] == waits
+
+
+def test_a_record_that_comes_late_gives_the_others_the_settle_time() -> None:
+    """What was measured is void then, for good: also where ten are seen at once after it."""
+    users = [{"id": f"user-{n}", "user_id": f"user-{n}"} for n in range(30)]
+    told = [{"userId": user["id"]} for user in users]
+    waits: list[float] = []
+    one = reader(
+        *told[:10], None, None, told[10], None, told[11], *[None] * 2, waits=waits
+    )  # measured; two absent; the first comes; the second comes after the settle time; another is absent twice
+
+    async def story() -> tuple[list[Found], list[Found]]:
+        await one.learn_lag(Phase.CREATE_USERS, users[:10], 100.0)
+        late = await one.find_after_refusal(Phase.CREATE_USERS, users[10:12])
+        await one.learn_lag(Phase.CREATE_USERS, users[:10], 100.0)
+        return late, await one.find_after_refusal(Phase.CREATE_USERS, users[12:13])
+
+    assert ([Found.AS_SENT] * 2, [Found.ABSENT]) == asyncio.run(story())
+    assert [pytest.approx(25.0), SETTLE_SECONDS, SETTLE_SECONDS] == waits
+
+
+def test_a_removal_that_shows_late_gives_absence_the_settle_time() -> None:
+    users = [{"id": f"user-{n}", "user_id": f"user-{n}"} for n in range(11)]
+    here = {"resourceId": "res-1", "resourceType": "HVAC", "locationId": "loc-1"}
+    waits: list[float] = []
+    answers = [{"userId": user["id"]} for user in users[:10]]
+    one = reader(*answers, {"resources": [here]}, {"resources": []}, None, None, waits=waits)
+
+    async def story() -> bool | None:
+        await one.learn_lag(Phase.CREATE_USERS, users[:10], 100.0)
+        hanging = await one.hangs_on_location("user-1", "loc-1")
+        await one.find_after_refusal(Phase.CREATE_USERS, users[10:])
+        return hanging
+
+    assert asyncio.run(story()) is False
+    assert [pytest.approx(25.0), SETTLE_SECONDS] == waits
+
+
+def test_absence_is_looked_at_twice_where_reads_are_said_not_to_lag() -> None:
+    waits: list[float] = []
+    user = {"id": "user-1", "user_id": "user-1"}
+    one = reader(None, {"userId": "user-1"}, waits=waits, settle=0.0)
+    assert [Found.AS_SENT] == asyncio.run(one.find_after_refusal(Phase.CREATE_USERS, [user]))
+    assert [0.0] == waits
 
 
 # ------------------------------------------------------------------ the spool is lost
