@@ -20,6 +20,7 @@ from pipeline.job import fingerprint
 from pipeline.order import Order, Ports
 from pipeline.partition import bucket, user_key
 from pipeline.ports import LedgerBook, Notice
+from pipeline.protection import FLAGS_PAGE
 from pipeline.reconciling import READ_AT_ONCE, STALE_SECONDS
 from pipeline.remote import Remote
 from pipeline.session import ADOPTING, Session, open_session
@@ -166,7 +167,10 @@ def _believe(session: Session) -> tuple[dict[str, int], list[str]]:
     counts = dict.fromkeys((kind.value for kind in Kind), 0)
     for kind, number, page in _pages(ledger, aside):
         if page.height:
-            page = still_marked(page, ledger.holdings(kind.value, range(number, number + 1))).sort(KEY)
+            page = page.sort(KEY)
+            flags = ledger.holdings(FLAGS_PAGE, range(number, number + 1))
+            if kind is Kind.LOCATION and flags is not None:
+                page = still_marked(page, flags)
         ledger.store_holdings(kind.value, number, page)
         counts[kind.value] += page.height
     _empty(ledger, evidence_page)

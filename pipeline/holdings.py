@@ -71,11 +71,8 @@ def untold() -> pl.Expr:
     return marked.otherwise(pl.lit(UNTOLD)).alias("digest")
 
 
-def still_marked(found: pl.DataFrame, held: pl.DataFrame | None) -> pl.DataFrame:
-    """What was read back of some buckets, its locations as protected as they were held: the API knows of no flag."""
-    if held is None:
-        return found
-    marked = held.filter(is_protected(pl.col("digest"))).select(KEY)
+def still_marked(found: pl.DataFrame, marked: pl.DataFrame) -> pl.DataFrame:
+    """Locations as they were read back, those of `marked` as protected ones: the API knows of no flag."""
     numbered = found.with_row_index("place")
     is_marked = pl.col("place").is_in(numbered.join(marked, on=KEY, how="semi")["place"].implode())
     digest = pl.when(is_marked).then(pl.lit(PROTECTED) + pl.col("digest")).otherwise("digest")

@@ -33,7 +33,7 @@ from pipeline.plan import (
 )
 from pipeline.ports import Notice, RowSpool, World
 from pipeline.prepare import Judged
-from pipeline.protection import MARKS, still_protected
+from pipeline.protection import FLAGS_PAGE, MARKS, flags_of, still_protected
 from pipeline.records import FOLD_ROWS, Folding, Piece, fold_all
 from pipeline.resemblance import Resemblance
 from pipeline.row_token import SOURCE_SIZE
@@ -64,6 +64,10 @@ VANISHED = "vanished"
 """Spool table of held records that full exports do not name: `kind` and the columns of a holding."""
 NAMED = "named_again"
 """Spool table of records that were missing once and are named now, or removed once and created anew: `kind` and key."""
+
+FLAGS = "flags"
+"""Spool table of locations that are told to be protected and were not known to be, or the other way about: `kind`, key
+and `is_protected`."""
 
 WHOLE: Final = range(BUCKETS)
 
@@ -137,19 +141,18 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What the ledger remembers of records that are not there: missing, removed or refused; None where nothing is."""
+    """What the ledger remembers besides what is held: what is missing, was removed, is protected; None: nothing."""
 
     evidence: Mapping[Kind, pl.DataFrame | None]
     tombstones: Mapping[Kind, pl.DataFrame | None]
-    refused: pl.DataFrame | None
-    """Protected locations that were not created."""
+    flags: pl.DataFrame | None
 
     @classmethod
-    def of(cls, holdings: Holdings, refused: pl.DataFrame | None) -> _Memory:
+    def of(cls, holdings: Holdings) -> _Memory:
         return cls(
             {kind: holdings(evidence_page(kind), WHOLE) for kind in Kind},
             {kind: holdings(tombstone_page(kind), WHOLE) for kind in Kind},
-            refused,
+            holdings(FLAGS_PAGE, WHOLE),
         )
 
     def evidence_in(self, buckets: range) -> dict[Kind, pl.DataFrame | None]:
@@ -166,7 +169,6 @@ def make_plan(
     world: World,
     over: Callable[[], bool] = lambda: False,
     absence: Absence | None = None,
-    refused: pl.DataFrame | None = None,
     rows_each: int = FOLD_ROWS,
 ) -> Plan:
     """Fold and compare every partition; the plan's records are in the spool when this returns.
@@ -175,7 +177,6 @@ def make_plan(
 
     Args:
         absence: what it means that a full export of this run does not name something; None where nothing is held.
-        refused: `KEY` of protected locations that were not created (`protection.never_created`).
         rows_each: folded and compared at a time, about.
     """
     spool, draft, profiles = judged.spool, _Draft(), judged.profiles
@@ -184,7 +185,7 @@ def make_plan(
     folding = Folding(identity, policy, [profile.name for profile in profiles])
     full = [profile.name for profile in profiles if profile.export.kind == "full"]
     deltas = {number for number, profile in enumerate(profiles) if profile.export.kind == "delta"}
-    memory = _Memory.of(holdings, refused)
+    memory = _Memory.of(holdings)
     shared_by = min(profile.coordinates.shared_by for profile in profiles)
     alike = Resemblance(spool, shared_by=shared_by, test_areas=judged.test_areas)
     held: dict[Kind, pl.DataFrame | None] = {}
@@ -265,8 +266,9 @@ def _plan_piece(
                 judged.corrections,
                 identity,
                 unplaced=bool(judged.unplaced),
-                refused=memory.refused,
+                told=memory.flags,
             )
+            _append_marked(spool, FLAGS, kind, flags_of(records, memory.flags))
         compared = compare(kind, records, held, full)
         if held is not None and full:
             draft.held += int(held["scope"].is_in(full).sum())

@@ -23,12 +23,16 @@ from pipeline.conflicts import COORDINATE_TOLERANCE
 from pipeline.holdings import KEY, PROTECTED, is_protected
 from pipeline.identity import Identity, record_digest
 from pipeline.partition import RowShape, to_spool
-from pipeline.phases import Phase
-from pipeline.ports import Ledger, RowSpool
+from pipeline.ports import RowSpool
 from pipeline.row_token import SOURCE_SIZE
-from schemas.ledger import State
 from schemas.outcomes import Kind
 from schemas.profile import VEHICLE
+
+FLAGS_PAGE: Final = "protected"
+"""The ledger's pages of locations that exports told to be protected and none has told to be open since."""
+
+FLAGS_SCHEMA = pl.Schema({"user_id": pl.String(), "id": pl.String(), "bucket": pl.UInt8()})
+"""One line per such location."""
 
 MARKS: Final = "marks"
 """Spool table of what flagged rows say: `row, user, place, meter_point, latitude, longitude, skip`."""
@@ -128,45 +132,46 @@ def still_protected(
     identity: Identity,
     *,
     unplaced: bool = False,
-    refused: pl.DataFrame | None = None,
+    told: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Records of locations as they may be sent where the flag may stand in a row that does not speak.
 
     A correction holds some of the rows of a location, and the flag may stand in another; a row that cannot be read, or
-    names no customer, may be the flagged one of any. So a location that is held as protected, or was to be and never
-    came about, stays so until exports that speak for all of it say otherwise.
+    names no customer, may be the flagged one of any. So a location that is held as protected, or was told to be, stays
+    so until exports that speak for all of it say otherwise.
 
     Args:
         locations: in `RECORD_SCHEMA`.
         held: what is held of these customers.
         corrections: sources of the run that are corrections.
         unplaced: the run has rows that may be of any location.
-        refused: `KEY` of protected locations that were not created (`never_created`).
+        told: what the ledger remembers to be protected (`FLAGS_SCHEMA`).
     """
     if not (corrections or unplaced) or locations.is_empty():
         return locations
-    known = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String)) if refused is None else refused
+    known = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String)) if told is None else told.select(KEY)
     if held is not None:
-        marked = held.filter(is_protected(pl.col("digest"))).select(KEY)
-        known = pl.concat([known.join(held, on=KEY, how="anti"), marked])
+        known = pl.concat([known, held.filter(is_protected(pl.col("digest"))).select(KEY)])
     is_open = ~pl.col("digest").str.starts_with(PROTECTED)
     is_part = pl.lit(unplaced) | (pl.col("row") // SOURCE_SIZE).is_in(sorted(corrections))
-    told = locations.filter(is_open & is_part).join(known, on=KEY, how="semi", maintain_order="left")
-    if told.is_empty():
+    shut = locations.filter(is_open & is_part).join(known, on=KEY, how="semi", maintain_order="left")
+    if shut.is_empty():
         return locations
-    told = told.with_columns(pl.col("body").str.replace(_COORDINATES, ""))
-    told = told.with_columns((pl.lit(PROTECTED) + record_digest(identity, Kind.LOCATION)).alias("digest"))
-    return locations.update(told.select(*KEY, "body", "digest"), on=KEY, maintain_order="left")
+    shut = shut.with_columns(pl.col("body").str.replace(_COORDINATES, ""))
+    shut = shut.with_columns((pl.lit(PROTECTED) + record_digest(identity, Kind.LOCATION)).alias("digest"))
+    return locations.update(shut.select(*KEY, "body", "digest"), on=KEY, maintain_order="left")
 
 
-def never_created(ledger: Ledger) -> pl.DataFrame:
-    """`KEY` of protected locations that a run was to create and did not, for whatever reason."""
-    chunks = ledger.chunks(
-        states=[state for state in State if state not in (State.ACKNOWLEDGED, State.SPLIT)],
-        phase=Phase.CREATE_LOCATIONS.value,
+def flags_of(locations: pl.DataFrame, told: pl.DataFrame | None) -> pl.DataFrame:
+    """What locations, as they may be sent, change of what is remembered: `FLAGS_SCHEMA` and `is_protected`."""
+    flags = locations.select(*FLAGS_SCHEMA.names(), is_protected(pl.col("digest")).alias("is_protected"))
+    if told is None:
+        return flags.filter("is_protected")
+    known = told.select(*KEY, pl.lit(value=True).alias("was_protected"))
+    both = flags.join(known, on=KEY, how="left", maintain_order="left")
+    return both.filter(pl.col("is_protected") != pl.col("was_protected").fill_null(value=False)).drop(
+        "was_protected"
     )
-    found = [chunk.manifest.filter(is_protected(pl.col("digest"))).select(KEY) for chunk in chunks]
-    return pl.concat(found).unique() if found else pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
 
 
 def _covered(theirs: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:

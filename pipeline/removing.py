@@ -67,7 +67,7 @@ async def note_absence(session: Session, run: RunRow, plan: Plan, shelf: RunShel
     Only a run that got past its guards comes here: what a broken export does not name is not missing. May be done
     again for the same run.
     """
-    spool = _spool(shelf)
+    spool = spool_of(shelf)
     if spool is not None:
         now = session.ports.world.now()
         await session.durable(_note_absence, session.ledger, run, plan, spool, now)
@@ -92,7 +92,7 @@ def _note_absence(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool, 
             if before is None and missing is None:
                 continue
             named = read_marked(spool, NAMED, partition, kind)
-            old = _within(before, buckets_of(partition, plan.partitions), EVIDENCE_SCHEMA)
+            old = within(before, buckets_of(partition, plan.partitions), EVIDENCE_SCHEMA)
             new = remembered(
                 old,
                 _no_keys() if missing is None else missing,
@@ -100,14 +100,14 @@ def _note_absence(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool, 
                 full_scopes=speaking,
                 absence=absence,
             )
-            _store(ledger, page, old, new)
+            store_changed(ledger, page, old, new)
 
 
 async def note_removed(session: Session, run: RunRow, plan: Plan, shelf: RunShelf) -> None:
     """Put up tombstones for what the run removed, and take down those of customers who are back."""
     if plan.removals or plan.facts.get("returning"):
         now = session.ports.world.now()
-        await session.durable(_note_removed, session.ledger, run, plan, _spool(shelf), now)
+        await session.durable(_note_removed, session.ledger, run, plan, spool_of(shelf), now)
 
 
 def _note_removed(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool | None, now: float) -> None:
@@ -116,10 +116,10 @@ def _note_removed(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool |
         for removed in _acknowledged(ledger, run.run_seq, phase.value):
             for (number,), part in removed.partition_by("bucket", as_dict=True).items():
                 bucket = range(int(number), int(number) + 1)
-                old = _within(ledger.holdings(page, bucket), bucket, TOMBSTONE_SCHEMA)
-                _store(ledger, page, old, buried(old, part, at=now))
-                known = _within(ledger.holdings(evidence, bucket), bucket, EVIDENCE_SCHEMA)
-                _store(ledger, evidence, known, known.join(part, on=KEY, how="anti"))
+                old = within(ledger.holdings(page, bucket), bucket, TOMBSTONE_SCHEMA)
+                store_changed(ledger, page, old, buried(old, part, at=now))
+                known = within(ledger.holdings(evidence, bucket), bucket, EVIDENCE_SCHEMA)
+                store_changed(ledger, evidence, known, known.join(part, on=KEY, how="anti"))
         if spool is None or not plan.facts.get("returning", {}).get(kind.value):
             continue
         for partition in range(plan.partitions):
@@ -127,12 +127,12 @@ def _note_removed(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool |
             buckets = buckets_of(partition, plan.partitions)
             held = None if back is None else ledger.holdings(kind.value, buckets)
             if back is not None and held is not None:
-                old = _within(ledger.holdings(page, buckets), buckets, TOMBSTONE_SCHEMA)
+                old = within(ledger.holdings(page, buckets), buckets, TOMBSTONE_SCHEMA)
                 risen = back.join(held, on=KEY, how="semi")
-                _store(ledger, page, old, old.join(risen, on=KEY, how="anti"))
+                store_changed(ledger, page, old, old.join(risen, on=KEY, how="anti"))
 
 
-def _spool(shelf: RunShelf) -> RowSpool | None:
+def spool_of(shelf: RunShelf) -> RowSpool | None:
     """What was planned; None when it is lost, which is for the sender to say."""
     try:
         return shelf.spool()
@@ -145,13 +145,14 @@ def _acknowledged(ledger: LedgerBook, run_seq: int, phase: str) -> Iterator[pl.D
         yield chunk.manifest
 
 
-def _within(page: pl.DataFrame | None, buckets: range, schema: pl.Schema) -> pl.DataFrame:
+def within(page: pl.DataFrame | None, buckets: range, schema: pl.Schema) -> pl.DataFrame:
+    """The buckets of a page; None is an empty one."""
     if page is None:
         return pl.DataFrame(schema=schema)
     return page.filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
 
 
-def _store(ledger: LedgerBook, page: str, old: pl.DataFrame, new: pl.DataFrame) -> None:
+def store_changed(ledger: LedgerBook, page: str, old: pl.DataFrame, new: pl.DataFrame) -> None:
     """Replace the buckets of a page that differ."""
     before, after = old.partition_by("bucket", as_dict=True), new.partition_by("bucket", as_dict=True)
     for bucket in sorted({*before, *after}):

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-import polars as pl
-
 from pipeline.account import of_settled
 from pipeline.ending import (
     after,
@@ -30,6 +28,7 @@ from pipeline.ending import (
     summary_of,
     together,
 )
+from pipeline.flags import note_open, note_protected
 from pipeline.guards import History, first_tripped, plan_guards, row_guards, tightest
 from pipeline.identity import Identity
 from pipeline.job import Job, job_of
@@ -39,7 +38,6 @@ from pipeline.plan import Plan
 from pipeline.planning import make_plan, nothing_held
 from pipeline.ports import Notice, RunShelf
 from pipeline.prepare import Judged, identity_of, judge_exports, partitions_for, rulebook_of
-from pipeline.protection import never_created
 from pipeline.removing import (
     absence_of,
     note_absence,
@@ -278,22 +276,15 @@ async def _plan(
             world=ports.world,
             over=ports.stopping,
             absence=await absence_of(session, opened, asked=order.delete_vanished),
-            refused=await _never_created(session, judged),
         )
         session.raise_if_stopping()
         judged.spool.finish({"plan": made.digest})
+        await note_protected(session, made, judged.spool)
     history = await session.history(job, kind_of(opened))
     checks = _row_checks(judged, opened, history)
     limits = tightest([profile.guards for _, profile in opened])
     checks += plan_guards(made, limits, history=history, rows=checks)
     return judged, made, checks
-
-
-async def _never_created(session: Session, judged: Judged) -> pl.DataFrame | None:
-    """Protected locations that are not held, where rows may speak for part of one alone."""
-    if not (judged.corrections or judged.unplaced):
-        return None
-    return await session.durable(never_created, session.ledger)
 
 
 def _row_checks(judged: Judged, opened: Opened, history: History) -> list[GuardCheck]:
@@ -425,6 +416,7 @@ async def _delivered(
         if approved:
             await session.approve(run, made.digest)
         await note_absence(session, run, made, shelf)
+        await note_open(session, run, made, shelf)
         with session.stage("send"):
             trouble = await send_plan(session, run, made, shelf)
         with session.stage("remember"):

@@ -26,6 +26,7 @@ from pipeline.phases import Phase
 from pipeline.plan import PLAN_SCHEMA, KindPlan, Plan, plan_digest
 from pipeline.planning import phase_table
 from pipeline.ports import Notice
+from pipeline.protection import FLAGS_PAGE
 from pipeline.reconciling import PAGE as DRIFT_PAGE
 from pipeline.reconciling import READ_AT_ONCE
 from pipeline.remote import location_digest
@@ -239,7 +240,7 @@ async def _remove_user(session: Session, user: str) -> None:
 
 def _forget(session: Session, user: str) -> None:
     number = bucket_of(user)
-    for name in (*(kind.value for kind in Kind), *map(aside, Kind), *PAGES, DRIFT_PAGE):
+    for name in (*(kind.value for kind in Kind), *map(aside, Kind), *PAGES, FLAGS_PAGE, DRIFT_PAGE):
         page = session.ledger.holdings(name, range(number, number + 1))
         if page is not None:
             session.ledger.store_holdings(name, number, page.filter(pl.col("user_id") != user))

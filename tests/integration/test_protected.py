@@ -9,8 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from connectors.ledger.store import read_ledger
 from pipeline.identity import Identity
+from pipeline.protection import FLAGS_PAGE
 from sandbox.server import Sandbox
+from schemas.ledger import BUCKETS
+from tests.faults import held_up
 from tests.integration.conftest import ID_KEY, settings_for
 from tests.integration.test_cli_explain import mend
 from tests.integration.test_cli_load import assert_equations_hold
@@ -167,6 +171,8 @@ def test_an_adopt_does_not_forget_which_homes_are_protected(meterfeed: Any, api:
     arguments = write("a.csv", FLAGGED_ELSEWHERE)
     first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
     assert 0 == meterfeed("adopt", *arguments[1:], "--json").code
+    again = meterfeed("sync", *write("b.csv", FLAGGED_ELSEWHERE[::-1]), "--json").document
+    assert (6, 0) == tuple(again["records"]["location"][name] for name in ("unchanged", "updated"))
     done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
     assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
     held = location_of(api, 2)
@@ -187,6 +193,129 @@ def test_a_protected_home_that_was_refused_is_still_one_when_its_correction_come
     assert not location_of(api, 2).get("coordinates")
     assert 0 == meterfeed("sync", *write("b.csv", [row(1, 1, 2), *others()]), "--json").code
     assert location_of(api, 2)["coordinates"], "an export that holds all of it says so"
+
+
+HOME_ID = pl.select(Identity(ID_KEY).location_id(pl.lit("K0001"), pl.lit("A0001"))).item()
+BLANK = "x;"
+"""Before a row: it has too many fields, so it cannot be read."""
+
+
+def test_a_home_whose_change_was_refused_is_protected_when_the_correction_comes(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    meterfeed("sync", *write("a.csv", [row(1, 1, 1), *others()]), "--json", **settings_for(api))
+    api.set_faults({"rules": {"reject_ids": [HOME_ID]}})
+    arguments = write("b.csv", FLAGGED_ELSEWHERE)
+    first = meterfeed("sync", *arguments, "--json").document
+    assert (1, True) == (first["records"]["location"]["rejected"], bool(location_of(api, 1)["coordinates"]))
+    api.set_faults("none")
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
+    assert not location_of(api, 2).get("coordinates")
+
+
+def test_a_home_that_adopt_finds_is_protected_though_it_was_refused(
+    meterfeed: Any, api: Sandbox, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "PROFILE", PROFILE + "canary = 1000\nrejected = 1.0\n")
+    other = row(1, 1, 1, flag="Ja").replace("Residential", "Commercial")
+    settings = settings_for(api)
+    meterfeed("sync", *write("z.csv", [other, *others()]), **settings, data_dir=str(tmp_path / "elsewhere"))
+    arguments = write("a.csv", FLAGGED_ELSEWHERE)
+    first = meterfeed("sync", *arguments, "--json", data_dir=str(tmp_path / "here")).document
+    assert 1 == first["records"]["location"]["rejected"]
+    assert 0 == meterfeed("adopt", *arguments[1:], "--json").code
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
+    assert not location_of(api, 2).get("coordinates")
+
+
+def test_a_home_is_protected_when_the_correction_of_a_stopped_run_comes(
+    meterfeed: Any, api: Sandbox, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = PROFILE.replace("quarantined = 1.0", "quarantined = 0.001\nminimum_rows = 1")
+    monkeypatch.setitem(globals(), "PROFILE", strict)
+    arguments = write("a.csv", FLAGGED_ELSEWHERE)
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    assert (11, []) == (first["exit_code"], api.state()["locations"])
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["created"])
+    assert not location_of(api, 2).get("coordinates")
+
+
+def test_a_home_that_was_never_sent_is_protected_when_its_flag_cannot_be_read_any_more(
+    meterfeed: Any, api: Sandbox, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next full export takes the place of the run that was to send it."""
+    monkeypatch.setitem(globals(), "PROFILE", PROFILE.replace("[file]", '[export]\nkind = "full"\n[file]'))
+    api.set_faults({"fault": [held_up("mutating")]})
+    rows = [row(1, 1, 1, flag="Ja"), row(1, 1, 2), *others(8)]
+    first = meterfeed("sync", *write("a.csv", rows), "--json", **settings_for(api)).document
+    assert (15, []) == (first["exit_code"], api.state()["users"])
+    api.set_faults("none")
+    done = meterfeed("sync", *write("b.csv", [BLANK + rows[0], *rows[1:]]), "--json").document
+    assert 10 == done["exit_code"]
+    assert not location_of(api, 2).get("coordinates")
+
+
+def test_a_flag_that_an_export_lifts_is_forgotten_though_nothing_was_created_yet(
+    meterfeed: Any, api: Sandbox, write: Any
+) -> None:
+    api.set_faults({"rules": {"reject_ids": [HOME_ID]}})
+    meterfeed("sync", *write("a.csv", [row(1, 1, 1, flag="Ja"), *others()]), **settings_for(api))
+    arguments = write("b.csv", [row(1, 1, 1), row(1, 1, 2).replace(gsrn(2), "123"), *others()])
+    first = meterfeed("sync", *arguments, "--json").document
+    assert 1 == first["records"]["location"]["rejected"]
+    api.set_faults("none")
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"]["created"])
+    assert location_of(api, 2)["coordinates"]
+
+
+def test_an_export_that_a_guard_stops_lifts_no_flag(
+    meterfeed: Any, api: Sandbox, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.set_faults({"rules": {"reject_ids": [HOME_ID]}})
+    meterfeed("sync", *write("a.csv", [row(1, 1, 1, flag="Ja"), *others()]), **settings_for(api))
+    api.set_faults("none")
+    strict = PROFILE.replace("quarantined = 1.0", "quarantined = 0.001\nminimum_rows = 1")
+    with monkeypatch.context() as stricter:
+        stricter.setitem(globals(), "PROFILE", strict)
+        arguments = write("b.csv", [row(1, 1, 1), row(1, 1, 2).replace(gsrn(2), "123"), *others()])
+        first = meterfeed("sync", *arguments, "--json").document
+        assert 11 == first["exit_code"]
+        assert 0 == meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").code
+    assert not location_of(api, 2).get("coordinates")
+
+
+def flagged(run: dict[str, Any]) -> list[str]:
+    """The users of whom the ledger of a run remembers a protected address."""
+    ledger = read_ledger(f"sqlite:///{Path(run['artifacts']['report']).parents[1] / 'ledger.sqlite'}")
+    page = None if ledger is None else ledger.holdings(FLAGS_PAGE, range(BUCKETS))
+    return [] if page is None else page["user_id"].to_list()
+
+
+def test_who_is_erased_leaves_no_flag(meterfeed: Any, api: Sandbox, write: Any) -> None:
+    arguments = write("a.csv", [row(1, 1, 1, flag="Ja"), *others()])
+    first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
+    user = location_of(api, 1)["userId"]
+    assert user in flagged(first)
+    assert 0 == meterfeed("erase", user, "--yes", "--json").code
+    assert user not in flagged(first)
+
+
+def test_an_older_plan_lifts_no_flag_of_a_newer_export(
+    meterfeed: Any, api: Sandbox, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = meterfeed(
+        "sync", *write("a.csv", [row(1, 1, 1, flag="Ja")]), "--json", **settings_for(api)
+    ).document
+    older = meterfeed("plan", *write("b.csv", [row(1, 1, 1), *others()]), "--json").document
+    monkeypatch.setitem(globals(), "PROFILE", PROFILE.replace('"p"', '"q"'))
+    assert 0 == meterfeed("sync", *write("c.csv", [row(7, 7, 7)], "skip"), "--json").code
+    before = flagged(first)
+    assert (0, 1) == (meterfeed("apply", older["plan_digest"], "--json").code, len(before))
+    assert before == flagged(first)
 
 
 def test_a_flag_that_comes_with_a_correction_takes_the_coordinates_back(
