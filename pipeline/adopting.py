@@ -168,9 +168,8 @@ def _believe(session: Session) -> tuple[dict[str, int], list[str]]:
     for kind, number, page in _pages(ledger, aside):
         if page.height:
             page = page.sort(KEY)
-            flags = ledger.holdings(FLAGS_PAGE, range(number, number + 1))
-            if kind is Kind.LOCATION and flags is not None:
-                page = still_marked(page, flags)
+            flags = ledger.holdings(FLAGS_PAGE, range(number, number + 1)) if kind is Kind.LOCATION else None
+            page = page if flags is None else still_marked(page, flags)
         ledger.store_holdings(kind.value, number, page)
         counts[kind.value] += page.height
     _empty(ledger, evidence_page)

@@ -17,7 +17,7 @@ from pipeline.plan import Plan
 from pipeline.planning import FLAGS, WHOLE, read_marked
 from pipeline.ports import LedgerBook, RowSpool, RunShelf
 from pipeline.protection import FLAGS_PAGE, FLAGS_SCHEMA
-from pipeline.removing import spool_of, store_changed, within
+from pipeline.removing import is_overtaken, spool_of, store_changed, within
 from pipeline.session import Session
 from schemas.ledger import RunRow
 from schemas.outcomes import Kind
@@ -36,8 +36,7 @@ async def note_open(session: Session, run: RunRow, plan: Plan, shelf: RunShelf) 
     Not where a newer run has begun: it may have told otherwise.
     """
     spool = spool_of(shelf)
-    newest = await session.durable(lambda: session.ledger.runs(limit=1, brief=True))
-    if spool is not None and not any(one.run_seq > run.run_seq for one in newest):
+    if spool is not None and not await session.durable(is_overtaken, session.ledger, run):
         await session.durable(_note, session.ledger, plan, spool, lift=True)
 
 

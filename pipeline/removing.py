@@ -80,7 +80,7 @@ def _note_absence(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool, 
         "blind_rows": 0,
     }
     absence = Absence(**facts["absence"])
-    if any(newest.run_seq > run.run_seq for newest in ledger.runs(limit=1, brief=True)):
+    if is_overtaken(ledger, run):
         # Somebody spoke since, and what was not missing then leaves no trace of being named: it is missing from now on.
         absence = replace(absence, read_at=max(now, absence.read_at))
     speaking = [] if facts["blind_rows"] else facts["full"]
@@ -101,6 +101,11 @@ def _note_absence(ledger: LedgerBook, run: RunRow, plan: Plan, spool: RowSpool, 
                 absence=absence,
             )
             store_changed(ledger, page, old, new)
+
+
+def is_overtaken(ledger: LedgerBook, run: RunRow) -> bool:
+    """Whether a newer run has begun, whose exports may have said otherwise."""
+    return any(newest.run_seq > run.run_seq for newest in ledger.runs(limit=1, brief=True))
 
 
 async def note_removed(session: Session, run: RunRow, plan: Plan, shelf: RunShelf) -> None:

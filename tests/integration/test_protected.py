@@ -47,6 +47,9 @@ updates = 1.0
 shrank = 1.0
 """
 HOME = "59.912345;10.712345"
+HOME_ID = pl.select(Identity(ID_KEY).location_id(pl.lit("K0001"), pl.lit("A0001"))).item()
+STRICT = PROFILE.replace("quarantined = 1.0", "quarantined = 0.001\nminimum_rows = 1")
+"""One row in quarantine stops a run."""
 
 
 def row(customer: int, place: int, meter: int | None, point: str = HOME, flag: str = "") -> str:
@@ -164,6 +167,14 @@ def mended_without_the_flag(first: dict[str, Any], arguments: list[str]) -> list
     return [str(mended), *arguments[1:]]
 
 
+def assert_the_correction_tells_no_place(
+    outcome: str, meterfeed: Any, api: Sandbox, first: dict[str, Any], arguments: list[str]
+) -> None:
+    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
+    assert (0, 1) == (done["exit_code"], done["records"]["location"][outcome])
+    assert not location_of(api, 2).get("coordinates")
+
+
 FLAGGED_ELSEWHERE = [row(1, 1, 1, flag="Ja"), row(1, 1, 2).replace(gsrn(2), "123"), *others()]
 
 
@@ -183,19 +194,15 @@ def test_a_protected_home_that_was_refused_is_still_one_when_its_correction_come
     meterfeed: Any, api: Sandbox, write: Any
 ) -> None:
     arguments = write("a.csv", FLAGGED_ELSEWHERE)
-    refused = pl.select(Identity(ID_KEY).location_id(pl.lit("K0001"), pl.lit("A0001"))).item()
-    api.set_faults({"rules": {"reject_ids": [refused]}})
+    api.set_faults({"rules": {"reject_ids": [HOME_ID]}})
     first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
     assert 1 == first["records"]["location"]["rejected"]
     api.set_faults("none")
-    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
-    assert (0, 1) == (done["exit_code"], done["records"]["location"]["created"])
-    assert not location_of(api, 2).get("coordinates")
+    assert_the_correction_tells_no_place("created", meterfeed, api, first, arguments)
     assert 0 == meterfeed("sync", *write("b.csv", [row(1, 1, 2), *others()]), "--json").code
     assert location_of(api, 2)["coordinates"], "an export that holds all of it says so"
 
 
-HOME_ID = pl.select(Identity(ID_KEY).location_id(pl.lit("K0001"), pl.lit("A0001"))).item()
 BLANK = "x;"
 """Before a row: it has too many fields, so it cannot be read."""
 
@@ -209,9 +216,7 @@ def test_a_home_whose_change_was_refused_is_protected_when_the_correction_comes(
     first = meterfeed("sync", *arguments, "--json").document
     assert (1, True) == (first["records"]["location"]["rejected"], bool(location_of(api, 1)["coordinates"]))
     api.set_faults("none")
-    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
-    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
-    assert not location_of(api, 2).get("coordinates")
+    assert_the_correction_tells_no_place("updated", meterfeed, api, first, arguments)
 
 
 def test_a_home_that_adopt_finds_is_protected_though_it_was_refused(
@@ -225,22 +230,17 @@ def test_a_home_that_adopt_finds_is_protected_though_it_was_refused(
     first = meterfeed("sync", *arguments, "--json", data_dir=str(tmp_path / "here")).document
     assert 1 == first["records"]["location"]["rejected"]
     assert 0 == meterfeed("adopt", *arguments[1:], "--json").code
-    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
-    assert (0, 1) == (done["exit_code"], done["records"]["location"]["updated"])
-    assert not location_of(api, 2).get("coordinates")
+    assert_the_correction_tells_no_place("updated", meterfeed, api, first, arguments)
 
 
 def test_a_home_is_protected_when_the_correction_of_a_stopped_run_comes(
     meterfeed: Any, api: Sandbox, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = PROFILE.replace("quarantined = 1.0", "quarantined = 0.001\nminimum_rows = 1")
-    monkeypatch.setitem(globals(), "PROFILE", strict)
+    monkeypatch.setitem(globals(), "PROFILE", STRICT)
     arguments = write("a.csv", FLAGGED_ELSEWHERE)
     first = meterfeed("sync", *arguments, "--json", **settings_for(api)).document
     assert (11, []) == (first["exit_code"], api.state()["locations"])
-    done = meterfeed("sync", *mended_without_the_flag(first, arguments), "--json").document
-    assert (0, 1) == (done["exit_code"], done["records"]["location"]["created"])
-    assert not location_of(api, 2).get("coordinates")
+    assert_the_correction_tells_no_place("created", meterfeed, api, first, arguments)
 
 
 def test_a_home_that_was_never_sent_is_protected_when_its_flag_cannot_be_read_any_more(
@@ -278,9 +278,8 @@ def test_an_export_that_a_guard_stops_lifts_no_flag(
     api.set_faults({"rules": {"reject_ids": [HOME_ID]}})
     meterfeed("sync", *write("a.csv", [row(1, 1, 1, flag="Ja"), *others()]), **settings_for(api))
     api.set_faults("none")
-    strict = PROFILE.replace("quarantined = 1.0", "quarantined = 0.001\nminimum_rows = 1")
     with monkeypatch.context() as stricter:
-        stricter.setitem(globals(), "PROFILE", strict)
+        stricter.setitem(globals(), "PROFILE", STRICT)
         arguments = write("b.csv", [row(1, 1, 1), row(1, 1, 2).replace(gsrn(2), "123"), *others()])
         first = meterfeed("sync", *arguments, "--json").document
         assert 11 == first["exit_code"]
