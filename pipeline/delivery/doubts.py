@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from pipeline.delivery.books import ABSENT, Books, Part, Shipment
-from pipeline.delivery.readback import Found, Reader
+from pipeline.delivery.readback import REMADE, Found, Reader
 from pipeline.delivery.wire import Wire
 from pipeline.holdings import UNTOLD, untold
 from pipeline.phases import MANNERS, Phase
@@ -22,7 +22,7 @@ MOST_UNSETTLED = 20
 
 LOOKS_FOR_ITSELF = frozenset({Phase.RELEASE_LOCATIONS, Phase.FREE_LOCATIONS})
 """Phases that look what is left to do before they do it, so they may be done twice."""
-REMOVING = LOOKS_FOR_ITSELF | {Phase.REPLACE_RESOURCES}
+REMOVING = LOOKS_FOR_ITSELF | REMADE
 """Phases whose requests may take away what is wanted: a late one may still remove what is there at this moment.
 
 Where being gone is what was wanted (`Manner.removes`), a late one does no harm: gone is believed at once.
@@ -70,7 +70,7 @@ class Doubts:
         since = max(
             0.0, now - (rest.chunk.attempt_ended_at or now)
         )  # the clock may have been set back meanwhile
-        await self.wire.traffic.pause(self.settle_seconds - since, self.wire.over)
+        await self.wire.traffic.pause(self._settle_seconds(shipment.phase) - since, self.wire.over)
         if self.wire.over():
             return self._still_open(rest, shipment)
         if shipment.phase in LOOKS_FOR_ITSELF:
@@ -82,6 +82,15 @@ class Doubts:
         if Found.UNKNOWN in found:
             return self._still_open(settled, shipment)
         return await self._once_more(settled, shipment, resend=resend)
+
+    def _settle_seconds(self, phase: Phase) -> float:
+        """How long after an attempt what is read is believed.
+
+        Sending again what came late does no harm, so being late and being seen late need not be waited for both. What
+        was made by an earlier attempt and taken away by the removal of a later one is different: it is still seen
+        for as long as reads lag *after* that removal, which itself may have come late.
+        """
+        return 2 * self.settle_seconds if phase in REMADE else self.settle_seconds
 
     async def _once_more(self, rest: Shipment, shipment: Shipment, *, resend: bool) -> bool:
         """Send again what is proven absent; what was never answered conclusively stays in doubt at last."""

@@ -68,6 +68,9 @@ _AFTER_REMOVAL = {
 """What reading a record back tells of its removal: done when it is gone."""
 
 
+REMADE = frozenset({Phase.REPLACE_RESOURCES})
+"""Phases that remove a record and make it again: what is read of it may be what was there before the removal."""
+
 LOOKS_FOR_TRUST = 10
 """Records that must be read back at once before absence is believed without the settle time."""
 OUTLASTED = 10
@@ -134,20 +137,22 @@ class Reader:
     async def find_after_refusal(self, phase: Phase, records: Sequence[Record]) -> list[Found]:
         """What the API holds of records it refused, which it may have taken in part or had before.
 
-        What is absent is looked for again when reads must have caught up. Where some of it came only then, they lag
-        longer than was measured: the others are given the settle time, here and from now on.
+        What is absent is looked for again when reads must have caught up, and so is what was removed a moment ago and
+        is seen. Where some of it was otherwise only then, they lag longer than was measured: the others are given
+        the settle time, here and from now on.
         """
         found = await self.find(phase, records)
         waited = -1.0
-        while self._pause is not None and Found.ABSENT in found and waited < self._lag_seconds:
+        stale = set(Found) - {Found.UNKNOWN} if phase in REMADE else {Found.ABSENT}
+        while self._pause is not None and not stale.isdisjoint(found) and waited < self._lag_seconds:
             waited = self._lag_seconds
             await self._pause(waited)
-            absent = [record for record, one in zip(records, found, strict=True) if one is Found.ABSENT]
-            looked = await self.find(phase, absent)
-            if any(one not in (Found.ABSENT, Found.UNKNOWN) for one in looked):
-                self._reads_lag()
-            again = iter(looked)
-            found = [next(again) if one is Found.ABSENT else one for one in found]
+            doubted = [n for n, one in enumerate(found) if one in stale]
+            looked = await self.find(phase, [records[n] for n in doubted])
+            for n, one in zip(doubted, looked, strict=True):
+                if one not in (found[n], Found.UNKNOWN):
+                    self._reads_lag()
+                found[n] = one
         return found
 
     def _reads_lag(self) -> None:
